@@ -1,0 +1,33 @@
+# weir_layer(NAME DEPS layer... LIBS target...): the static library weir_NAME of the folder's *.cc files, and the
+# test binary NAME_test of its *_test.cc files (ctest label "unit"). Includes are relative to the repository root.
+function(weir_layer name)
+  cmake_parse_arguments(ARG "" "" "DEPS;LIBS;TEST_DEPS" ${ARGN})
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
+  set(tests ${sources})
+  list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
+  list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  list(TRANSFORM ARG_DEPS PREPEND weir_)
+  list(TRANSFORM ARG_TEST_DEPS PREPEND weir_)
+  add_library(weir_${name} STATIC ${sources})
+  target_include_directories(weir_${name} PUBLIC ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
+  target_link_libraries(weir_${name} PUBLIC ${ARG_DEPS} ${ARG_LIBS} Threads::Threads)
+  if(tests)
+    weir_test(${name}_test LABEL unit SOURCES ${tests} DEPS ${name} ${ARG_TEST_DEPS})
+  endif()
+endfunction()
+
+# weir_test(NAME LABEL kind SOURCES file... DEPS layer... [TIMEOUT seconds]): one gtest binary, one ctest entry for
+# each of its tests.
+function(weir_test name)
+  cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPS;LIBS" ${ARGN})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  set(deps ${ARG_DEPS})
+  list(TRANSFORM deps PREPEND weir_)
+  list(REMOVE_DUPLICATES deps)
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE ${deps} ${ARG_LIBS} GTest::gmock GTest::gtest_main)
+  gtest_discover_tests(${name} PROPERTIES LABELS ${ARG_LABEL} TIMEOUT ${ARG_TIMEOUT} DISCOVERY_TIMEOUT 60)
+endfunction()
