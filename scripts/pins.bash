@@ -1,0 +1,16 @@
+# What Weir builds itself, and from where: the one place that names versions. Sourced by the scripts.
+
+# libfuse: passthrough and FUSE over io_uring are complete from here on. The suites are tried in order.
+LIBFUSE_MIN=3.18
+LIBFUSE_SUITES_debian="forky sid"
+LIBFUSE_SUITES_ubuntu="resolute devel"
+MESON=meson==1.9.1
+
+# MinIO: the S3 server of the tests.
+MINIO_MODULE=github.com/minio/minio
+MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
+
+# Go, only to build MinIO and only when the machine has none that is new enough.
+GO_MIN=1.24
+GO_SUITES_debian="trixie forky"
+GO_SUITES_ubuntu="noble-updates resolute"
