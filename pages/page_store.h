@@ -21,13 +21,10 @@
 
 #include "base/clock.h"
 #include "base/result.h"
-#include "base/strong.h"
+#include "base/ids.h"
 #include "io/file.h"
 
 namespace weir::pages {
-
-// Never reused within a volume.
-using LocalFileId = Strong<struct LocalFileIdTag, uint64_t>;
 
 struct PageStoreOptions {
   std::vector<std::string> dirs;      // one or more; a new file goes to the one with most free room
