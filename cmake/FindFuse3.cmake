@@ -1,13 +1,7 @@
 # FindFuse3: the static libfuse that scripts/setup built, with what it needs, as Fuse3::fuse3.
 #
-# WEIR_DEPS_DIR (environment or cache) is where scripts/setup put it; default build/deps of the source tree. A libfuse
-# of the system is not used: distributions build it without FUSE over io_uring.
-if(DEFINED ENV{WEIR_DEPS_DIR})
-  set(weir_deps_default $ENV{WEIR_DEPS_DIR})
-else()
-  set(weir_deps_default ${CMAKE_SOURCE_DIR}/build/deps)
-endif()
-set(WEIR_DEPS_DIR ${weir_deps_default} CACHE PATH "What scripts/setup built")
+# A libfuse of the system is not used: distributions build it without FUSE over io_uring.
+include(WeirDeps)
 
 find_path(Fuse3_INCLUDE_DIR fuse_lowlevel.h PATHS ${WEIR_DEPS_DIR}/libfuse/include/fuse3 NO_DEFAULT_PATH)
 find_library(Fuse3_LIBRARY libfuse3.a PATHS ${WEIR_DEPS_DIR}/libfuse/lib NO_DEFAULT_PATH)

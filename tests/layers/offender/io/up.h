@@ -1,0 +1,2 @@
+#include "testing/double.h"
+#include "up.h"

@@ -1,0 +1,3 @@
+#include "io/up.h"
+#include "base/up.h"
+#include "testing/double.h"
