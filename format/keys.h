@@ -1,0 +1,105 @@
+// format/keys.h -- every key of the metadata store. One leading byte names the table; integers are big-endian, so that
+// KV order is numeric order. docs/format.md describes each table.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "format/records.pb.h"
+
+namespace weir::format {
+
+inline constexpr uint32_t kFormatVersion = 1;
+inline constexpr char kRecordVersion = 1;
+
+// Half-open.
+struct KeyRange {
+  std::string begin;
+  std::string end;
+};
+
+std::string superblock_key();
+std::string config_key(std::string_view document);          // "pathconfig", "conf"
+std::string id_counter_key(std::string_view counter);       // "inode", "local_file", "mount"
+std::string usage_key(std::string_view counter);            // atomic counters of the volume
+
+std::string inode_key(InodeId inode);
+KeyRange inode_range();
+std::string directory_mtime_key(InodeId directory);         // atomic max
+std::string subdirectories_key(InodeId directory);          // atomic add
+
+// A directory's dentry carries a trailing '/', so that KV order is the order of S3 keys: `a-b` < `a/x` < `a0`.
+enum class DentryKind : uint8_t { kLeaf, kDirectory };
+std::string dentry_key(InodeId parent, std::string_view name, DentryKind kind);
+KeyRange dentry_range(InodeId parent);
+// The name behind the parent in a dentry's key, without the trailing '/'.
+std::string_view dentry_name(std::string_view key);
+
+std::string xattr_key(InodeId inode, std::string_view name);
+KeyRange xattr_range(InodeId inode);
+std::string_view xattr_name(std::string_view key);
+
+std::string owner_key(MountId mount, std::string_view object_key);
+KeyRange owner_range(MountId mount, std::string_view prefix);
+std::string_view owner_object_key(std::string_view key);
+
+std::string claim_key(MountId mount, std::string_view prefix);  // a prefix that a renamed directory still reads
+KeyRange claim_range(MountId mount, std::string_view prefix);
+
+std::string writing_key(InodeId inode);
+KeyRange writing_range();
+std::string orphan_key(InodeId inode);                      // unlinked, still open
+KeyRange orphan_range();
+std::string transient_key(InodeId inode);                   // committed under TRANSIENT
+KeyRange transient_range();
+
+std::string queue_key(QueueClass queue_class, int64_t due_ns, InodeId inode);
+KeyRange queue_range(QueueClass queue_class);
+struct QueueEntry {
+  QueueClass queue_class;
+  int64_t due_ns;
+  InodeId inode;
+};
+Result<QueueEntry> parse_queue_key(std::string_view key);
+
+std::string progress_key(InodeId inode);
+KeyRange progress_range();
+
+std::string erase_key(int64_t due_ns, MountId mount, std::string_view object_key);
+KeyRange erase_range();
+struct EraseEntry {
+  int64_t due_ns;
+  MountId mount;
+  std::string object_key;
+};
+Result<EraseEntry> parse_erase_key(std::string_view key);
+
+std::string tree_job_key(InodeId directory);
+KeyRange tree_job_range();
+
+std::string mount_key(MountId mount);
+KeyRange mount_range();
+
+// The id in a key made of a table byte and one id: inode, writing, orphan, transient, progress, tree_job.
+Result<InodeId> parse_id_key(std::string_view key);
+
+// Record <-> value. decode() gives kCorrupt for bytes that are no such record, kNotSupported for a later version.
+template <typename Record>
+std::string encode(const Record& record) {
+  std::string value(1, kRecordVersion);
+  record.AppendToString(&value);
+  return value;
+}
+Result<void> decode_into(std::string_view value, google::protobuf::MessageLite* record);
+template <typename Record>
+Result<Record> decode(std::string_view value) {
+  Record record;
+  TRY(decode_into(value, &record));
+  return record;
+}
+
+}  // namespace weir::format

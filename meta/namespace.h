@@ -1,0 +1,330 @@
+// meta/namespace.h -- the namespace: directories, inodes and their places in the bucket, over kv::Txn.
+//
+// Every operation is one transaction, within the limits of kv/kv.h; one .cc file an operation. The metadata is the upper layer of
+// an overlay, the bucket's listing the lower one; see docs/design/0001-overlay.md. This class never calls the UFS: where the
+// lower layer must be asked first, find() says so and meta/lower_layer.h does it.
+//
+// Names are byte strings of 1 to 255 bytes without '/' and NUL, and not "." or ".."; anything else is kInvalid or
+// kNameTooLong.
+//
+// Threads: all methods may be called concurrently. Errors of every method, besides those named: kIo, kCorrupt (a record
+// is damaged; the message names it), kTimedOut, kMayHaveHappened.
+// Crash: an operation is there as a whole or not at all; those that returned survive the death of the process, those
+// with Durability::kSynced also power loss.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "kv/kv.h"
+#include "meta/path_rules.h"
+#include "meta/types.h"
+
+namespace weir::meta {
+
+// What find() knows of a name.
+struct Found {
+  std::optional<Inode> inode;
+  // The directory's lower layer was never listed completely: a missing name may be there all the same.
+  bool ask_lower = false;
+  // The listing is older than metadata.sync.interval.
+  bool refresh_due = false;
+};
+
+struct DirectoryEntry {
+  std::string name;
+  InodeId inode{};
+  FileType type = format::REGULAR;
+  // The entry's place in the directory: read_directory(after = cursor) continues behind it, whatever happened to the
+  // entry meanwhile.
+  std::string cursor;
+};
+
+struct DirectoryPage {
+  std::vector<DirectoryEntry> entries;
+  bool more = false;
+};
+
+// Whether the volume holds the inode open, so that its content must outlive its last name.
+enum class InUse : uint8_t { kNo, kYes };
+
+// What lost its last name.
+struct Unlinked {
+  InodeId inode{};
+  FileType type = format::REGULAR;
+  LocalFileId local_file{};  // of an inode that is gone for good: the page store may forget it; else 0
+  bool erases_object = false;
+};
+
+enum class RenameMode : uint8_t { kReplace, kNoReplace, kExchange };
+
+struct Renamed {
+  InodeId moved{};
+  bool moved_is_directory = false;
+  std::optional<Unlinked> replaced;
+  std::optional<InodeId> exchanged;
+  bool policy_needs_persist = false;  // the new path is WRITE_THROUGH or NO_CACHE and something is not persisted
+};
+
+// What the local file of an inode open for write holds now.
+struct ContentCommit {
+  uint64_t size = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+};
+
+// Whether the caller waits for the upload (fsync, WRITE_THROUGH).
+enum class Urgency : uint8_t { kOrdinary, kUrgent };
+
+struct WriteMarkState {
+  InodeId inode{};
+  LocalFileId local_file{};
+};
+
+// A key in the bucket about to be written for an inode; see claim().
+struct Claim {
+  Inode inode;            // as of the claim
+  std::string path;       // in the namespace
+  WritePolicy policy = WritePolicy::kWriteBack;
+  MountId mount{};
+  std::string key;        // where the object belongs
+  // What is expected under `key`: an etag, nothing, or unknown (a whiteout or claim whose outcome was lost).
+  enum class Expect : uint8_t { kNothing, kEtag, kUnknown } expect = Expect::kNothing;
+  std::string expect_etag;
+  // Another living inode's object is in the way and must be moved first; nothing was claimed.
+  std::optional<InodeId> blocked_by;
+};
+
+// What was put into the bucket for an inode under its claim.
+struct PersistedObject {
+  MountId mount{};
+  std::string key;
+  std::string etag;
+  uint64_t size = 0;
+  uint64_t generation = 0;
+  uint64_t attributes_version = 0;
+};
+
+struct PersistOutcome {
+  bool fully_persisted = false;   // nothing is left to do for this inode; its queue entry is gone
+  bool evictable = false;         // the local file may be evicted (and must be, under NO_CACHE)
+  LocalFileId local_file{};
+  bool gone = false;              // the inode was unlinked meanwhile; its object became a whiteout
+};
+
+struct QueuedInode {
+  InodeId inode{};
+  format::QueueClass queue_class = format::ORDINARY;
+  int64_t due_ns = 0;
+};
+
+struct EraseItem {
+  MountId mount{};
+  std::string key;
+  std::string etag;          // empty: erase only what carries the token of `former`
+  InodeId former{};
+  int64_t due_ns = 0;
+  uint32_t attempts = 0;
+};
+
+struct UsageCounters {
+  uint64_t inodes = 0;
+  uint64_t bytes = 0;            // sizes of regular files
+  uint64_t dirty_files = 0;      // inodes with a queue entry
+  uint64_t dirty_bytes = 0;
+};
+
+// An object that a listing found; `common_prefix` stands for a directory.
+struct LowerEntry {
+  std::string name;              // one component
+  bool directory = false;
+  bool has_object = false;       // of a directory: a marker `name/` exists
+  std::string etag;
+  uint64_t size = 0;
+  int64_t mtime_ns = 0;
+};
+
+// What an object's metadata said; see meta/object_attributes.h.
+struct LowerAttributes {
+  FileType type = format::REGULAR;
+  std::optional<uint32_t> permissions;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::optional<int64_t> mtime_ns;
+  std::string symlink_target;
+};
+
+struct NamespaceOptions {
+  Duration sync_interval = std::chrono::seconds(10);  // negative: never
+  uint32_t root_uid = 0;
+  uint32_t root_gid = 0;
+};
+
+class Namespace {
+ public:
+  // Opens the volume in `kv`, or makes a new one with `new_volume_id` where there is none.
+  // Errors: kNotSupported (a format from the future; the message says which).
+  static Result<std::unique_ptr<Namespace>> open(kv::Kv& kv, const Clock& clock, const NamespaceOptions& options,
+                                                 std::string_view new_volume_id);
+
+  const std::string& volume_id() const { return volume_id_; }
+  kv::Kv& kv() { return kv_; }
+  const Clock& clock() const { return clock_; }
+
+  // Ids come in blocks, so that taking one rarely needs a transaction; ids of a block that a crash cut short are lost.
+  Result<InodeId> new_inode_id();
+  Result<LocalFileId> new_local_file_id();
+
+  // --- reading: find.cc, directory.cc, attributes.cc, xattr.cc
+  Result<Found> find(InodeId parent, std::string_view name);
+  Result<Inode> load(InodeId inode);                 // kNotFound
+  Result<Attributes> attributes(const Inode& inode); // of a directory: mtime and link count from their counters
+  // Entries in S3 order, without "." and ".."; `after` is empty or a cursor. kNotDirectory.
+  Result<DirectoryPage> read_directory(InodeId directory, std::string_view after, size_t entries_max);
+  Result<std::string> path_of(InodeId inode);        // kNotFound for what has no name any more
+  Result<Inode> resolve(std::string_view path);      // of what is materialised; follows no symlinks
+  Result<std::string> xattr(InodeId inode, std::string_view name);  // kNoAttribute
+  Result<std::vector<std::string>> xattr_names(InodeId inode);
+  Result<UsageCounters> usage();
+
+  // --- changing names. kNotFound (parent gone or removed), kExists, kNotDirectory, kPermission (the root directory holds
+  // mount points only), kNameTooLong, kInvalid.
+  Result<Inode> create_file(InodeId parent, std::string_view name, uint32_t permissions, const Caller& caller,
+                            LocalFileId local_file);                              // create.cc; also marks it open for write
+  Result<Inode> make_directory(InodeId parent, std::string_view name, uint32_t permissions,
+                               const Caller& caller);                             // make_directory.cc
+  Result<Inode> make_symlink(InodeId parent, std::string_view name, std::string_view target,
+                             const Caller& caller);                               // make_symlink.cc
+  // kIsDirectory for a directory.
+  Result<Unlinked> unlink(InodeId parent, std::string_view name, InUse in_use);   // unlink.cc
+  // kNotEmpty, kNotDirectory; kBusy for a mount point.
+  Result<Unlinked> remove_directory(InodeId parent, std::string_view name, InUse in_use);  // remove_directory.cc
+  // kCrossDevice between mount points, kLoop into the own subtree, kNotEmpty, kIsDirectory, kNotDirectory.
+  // `replaced_in_use` speaks of the inode that `new_name` names at the time of the call.
+  Result<Renamed> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
+                         RenameMode mode, InUse replaced_in_use);                 // rename.cc
+  // The last handle of an unlinked inode was closed. Returns the local file to forget.
+  Result<LocalFileId> reclaim(InodeId inode);                                     // unlink.cc
+
+  // --- changing attributes: set_attributes.cc, xattr.cc
+  Result<Inode> set_attributes(InodeId inode, const AttributeChange& change);
+  enum class XattrMode : uint8_t { kSet, kCreate, kReplace };
+  Result<void> set_xattr(InodeId inode, std::string_view name, std::string_view value, XattrMode mode);
+  Result<void> remove_xattr(InodeId inode, std::string_view name);
+
+  // --- content: content.cc
+  // Marks the inode open for write before the first byte can change: a new generation, `writing` mark. `local_file` is
+  // the complete local file that will be written, `stat` its state now.
+  Result<Inode> begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now);
+  // Commits what the local file holds: size, times, and a queue entry (or TRANSIENT) by the policy of the path.
+  struct Committed {
+    Inode inode;
+    WritePolicy policy = WritePolicy::kWriteBack;
+  };
+  Result<Committed> commit_content(InodeId inode, const ContentCommit& content, Urgency urgency,
+                                   kv::Durability durability);
+  // The last writer is gone; what was committed stands. When nothing was written since begin_write (`unchanged`), the
+  // inode is what it was before. One transaction for all of them.
+  struct EndWrite {
+    InodeId inode{};
+    bool unchanged = false;
+  };
+  Result<void> end_writes(const std::vector<EndWrite>& ended);
+  // Inodes open for write when the process died; recovery commits and ends them.
+  Result<std::vector<WriteMarkState>> write_marks();
+  Result<std::vector<InodeId>> orphans();
+  // A copy of the home's object was begun (or, with 0, dropped): no new generation.
+  Result<void> set_local_file(InodeId inode, LocalFileId local_file, std::string_view home_etag);
+  // The local file's bytes are lost or rotten: quarantined if they are nowhere else.
+  Result<Inode> report_corruption(InodeId inode, LocalFileId local_file);
+  // Calls `visit` for every inode with a local file, from a sequence of snapshots.
+  Result<void> for_each_local_file(const std::function<void(const Inode&)>& visit);
+
+  // --- persisting: persist.cc, erase.cc, tree_job.cc; called by persist/ alone
+  // Queue entries of a class, oldest first, due at or before `due_ns`, behind `after`.
+  Result<std::vector<QueuedInode>> queued(format::QueueClass queue_class, int64_t due_ns,
+                                          const std::optional<QueuedInode>& after, size_t entries_max);
+  // Takes the object key of the inode's present path for it. kNotFound: the inode is gone (and off the queue).
+  Result<Claim> claim(InodeId inode);
+  // Takes `key`'s object away from its owner for `claimant`'s sake: the owner's object was copied to `new_key` (etag of
+  // the copy), or, with an empty `new_key`, is not needed because its content is local and unpersisted.
+  Result<void> rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
+                      std::string_view new_etag);
+  // A key that no path leads to, for an object that must get out of the way.
+  std::string parking_key(InodeId inode) const;
+  Result<PersistOutcome> commit_persisted(InodeId inode, const PersistedObject& object);
+  // Moves the queue entry to `due_ns` and records why.
+  Result<void> defer(InodeId inode, int64_t due_ns, const format::Progress& progress);
+  Result<void> enqueue(InodeId inode, Urgency urgency);  // now, whatever it waited for
+  Result<std::optional<format::Progress>> progress(InodeId inode);
+  Result<void> put_progress(InodeId inode, const format::Progress& progress);
+  // Somebody else's object sits under the inode's key and is kept as `conflict_name` beside it, as a new inode whose home is
+  // `conflict_key` after the copy.
+  Result<void> record_conflict(InodeId inode, MountId mount, std::string_view conflict_name,
+                               std::string_view conflict_key, std::string_view etag, uint64_t size,
+                               int64_t mtime_ns);
+
+  Result<std::vector<EraseItem>> erases(int64_t due_ns, size_t items_max);
+  // Whether the whiteout still stands as `item` saw it, that is, the object may be erased.
+  Result<bool> erase_allowed(const EraseItem& item);
+  Result<void> erased(const std::vector<EraseItem>& items);  // the whiteouts are gone
+  Result<void> defer_erase(const EraseItem& item, int64_t due_ns);
+
+  Result<std::vector<InodeId>> tree_jobs(size_t jobs_max);
+  // Looks at up to `entries_max` descendants of a moved directory: queues those whose home is not where their path is, or
+  // whose policy now asks for persisting. True: done. kNotFound with ask_lower semantics: `needs_listing` is a
+  // directory whose lower layer must be listed first.
+  struct TreeStep {
+    bool done = false;
+    std::optional<InodeId> needs_listing;
+  };
+  Result<TreeStep> tree_step(InodeId job, size_t entries_max);
+  Result<void> add_tree_job(InodeId directory);
+
+  // --- lower layer: lower.cc; called by meta/lower_layer.h alone
+  // Takes entries of one listing of the directory in: new ones are materialised, changed clean ones updated, owned and
+  // whited-out keys passed over. At most kLowerBatchMax entries a call. `listed_from_ns`: when that listing began.
+  static constexpr size_t kLowerBatchMax = 200;
+  struct LowerChanges {
+    std::vector<InodeId> content_changed;   // caches of these are stale
+    std::vector<std::pair<InodeId, std::string>> entries_changed;
+    std::vector<LocalFileId> stale_local_files;
+  };
+  Result<LowerChanges> merge_lower(InodeId directory, const std::vector<LowerEntry>& entries, int64_t listed_from_ns);
+  // The object of a clean entry was not in a complete listing and a head confirmed that it is gone.
+  Result<LowerChanges> drop_lower(InodeId directory, std::string_view name, std::string_view etag);
+  Result<void> set_listed(InodeId directory, int64_t listed_ns);
+  Result<Inode> set_lower_attributes(InodeId inode, std::string_view etag, const LowerAttributes& attributes);
+
+  // --- configuration: config.cc
+  Result<std::vector<format::Mount>> mounts();
+  Result<format::Mount> add_mount(std::string_view name, std::string_view uri,
+                                  const std::vector<std::pair<std::string, std::string>>& properties);
+  // kNotEmpty while anything below it is not persisted.
+  Result<void> remove_mount(std::string_view name);
+  Result<std::optional<std::string>> document(std::string_view name);
+  Result<void> put_document(std::string_view name, std::string_view text);
+  // In force from the next operation on; files that the new rules want persisted are queued behind the caller.
+  void set_rules(std::shared_ptr<const PathRules> rules);
+  std::shared_ptr<const PathRules> rules() const;
+
+ private:
+  Namespace(kv::Kv& kv, const Clock& clock, const NamespaceOptions& options, std::string volume_id);
+
+  kv::Kv& kv_;
+  const Clock& clock_;
+  const NamespaceOptions options_;
+  const std::string volume_id_;
+  std::atomic<std::shared_ptr<const PathRules>> rules_;
+};
+
+}  // namespace weir::meta

@@ -1,0 +1,78 @@
+// meta/types.h -- what the namespace hands out: inodes, attributes, requests to change them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "format/records.pb.h"
+
+namespace weir::meta {
+
+inline constexpr size_t kNameBytesMax = 255;
+inline constexpr size_t kSymlinkBytesMax = 4'096;       // the kernel's limit counts the NUL: 4,095 through a mount
+inline constexpr size_t kXattrNameBytesMax = 255;
+inline constexpr size_t kXattrValueBytesMax = 65'536;
+inline constexpr size_t kXattrListBytesMax = 65'536;    // of all names of an inode, with their NULs
+
+using format::FileType;
+
+// An inode as one transaction saw it.
+using Inode = format::Inode;
+
+struct Attributes {
+  InodeId inode{};
+  FileType type = format::REGULAR;
+  uint32_t permissions = 0;  // 07777
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t links = 1;
+  uint64_t rdev = 0;
+  uint64_t size = 0;
+  uint64_t allocated_bytes = 0;
+  int64_t atime_ns = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_ns = 0;
+  int64_t btime_ns = 0;
+};
+
+// Who asks; the kernel has checked permissions (default_permissions), the S3 front by its own rules.
+struct Caller {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
+// Only what is set changes. Changing anything sets ctime to now.
+struct AttributeChange {
+  std::optional<uint32_t> permissions;
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::optional<int64_t> atime_ns;
+  std::optional<int64_t> mtime_ns;
+};
+
+enum class FileState : uint8_t { kNotPersisted, kPersisted, kTransient, kQuarantined };
+std::string_view name_of(FileState state);  // "NOT_PERSISTED", ...
+
+// Of an inode at rest; one that is open for write is kNotPersisted (or kTransient) from its opening on.
+FileState state_of(const Inode& inode);
+
+// The content the home holds is the current one.
+inline bool content_persisted(const Inode& inode) {
+  return inode.has_home() && inode.persisted_generation() == inode.generation();
+}
+// Home holds the content and the attributes.
+inline bool fully_persisted(const Inode& inode) {
+  return content_persisted(inode) && inode.persisted_attributes_version() == inode.attributes_version();
+}
+
+inline bool is_directory(const Inode& inode) { return inode.type() == format::DIRECTORY; }
+
+enum class WritePolicy : uint8_t { kWriteThrough, kWriteBack, kTransient, kNoCache };
+std::string_view name_of(WritePolicy policy);  // "WRITE_THROUGH", ...
+
+}  // namespace weir::meta

@@ -1,0 +1,122 @@
+// persist/persister.h -- brings the bucket into agreement with the namespace, in the background and for ever.
+//
+// What has to be done is durable in the metadata (queue entries, whiteouts to erase, directories that moved); the persister keeps
+// nothing that a restart would miss. One inode is worked on by one thread at a time; two object keys of the same name never
+// are. For each inode it compares where and what its object should be with where and what it is, and does the least:
+// nothing, a copy on the server, or an upload.
+//
+// Threads: all methods may be called concurrently.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "meta/namespace.h"
+#include "pages/page_store.h"
+#include "ufs/mount_table.h"
+
+namespace weir::meta {
+class LowerLayer;
+}
+
+namespace weir::persist {
+
+struct PersistOptions {
+  uint32_t threads = 16;                                    // uploads at once
+  Duration deadline = std::chrono::seconds(60);             // async.persist.deadline
+  Duration retry_interval_min = std::chrono::seconds(1);
+  Duration retry_interval_max = std::chrono::hours(1);
+  Duration call_timeout = std::chrono::seconds(60);         // of one UFS call
+  uint64_t part_bytes = 16ull << 20;                        // objects above go up in parts
+  uint32_t parts_in_flight = 4;                             // of one object
+  uint32_t erase_batch = 500;
+};
+
+enum class Phase : uint8_t { kWaiting, kUploading, kCopying, kBackingOff };
+std::string_view name_of(Phase phase);
+
+// One waiting inode, for `async-persist list|stat`.
+struct QueueItem {
+  InodeId inode{};
+  std::string path;
+  meta::FileState state = meta::FileState::kNotPersisted;
+  Phase phase = Phase::kWaiting;
+  bool urgent = false;
+  uint64_t size_bytes = 0;
+  uint64_t uploaded_bytes = 0;     // of the attempt under way
+  int64_t dirty_since_ns = 0;
+  int64_t next_try_ns = 0;
+  uint32_t attempts = 0;
+  std::string last_error;
+  bool refused = false;            // by credentials or policy: needs somebody
+};
+
+struct PersistStats {
+  uint64_t waiting_files = 0;
+  uint64_t waiting_bytes = 0;
+  int64_t oldest_age_ns = 0;
+  uint64_t in_flight = 0;
+  uint64_t persisted_files = 0;    // since start, as all below
+  uint64_t persisted_bytes = 0;
+  uint64_t copied_files = 0;
+  uint64_t erased_objects = 0;
+  uint64_t conflicts = 0;
+  uint64_t errors_unavailable = 0;
+  uint64_t errors_denied = 0;
+  uint64_t errors_other = 0;
+  uint64_t changed_while_uploading = 0;
+};
+
+class Persister {
+ public:
+  struct Events {
+    // The local copy may go; under NO_CACHE the receiver drops it.
+    std::function<void(InodeId, LocalFileId, meta::WritePolicy)> persisted;
+    // A bucket's object was kept under another name beside `inode`.
+    std::function<void(InodeId, const std::string& kept_as)> conflict;
+    // The kernel's idea of an inode's xattrs or attributes (user.weir.state) is stale.
+    std::function<void(InodeId)> state_changed;
+  };
+
+  Persister(meta::Namespace& names, meta::LowerLayer& lower, pages::PageStore& pages, const ufs::MountTable& mounts,
+            const PersistOptions& options, Events events);
+  ~Persister();
+  Persister(const Persister&) = delete;
+
+  void start();
+  // Takes no new work, cancels what can be resumed, returns when all threads are gone; a call into a UFS that does not answer is
+  // given up at the deadline. What was not finished is done after the next start.
+  void stop(Deadline deadline);
+
+  // Something was queued. Cheap; callable from any thread.
+  void wake();
+
+  // Returns when the inode's content of `generation` or later is persisted (or the inode is gone). kDenied as soon as the UFS
+  // refused it, kTimedOut at the deadline; it stays queued either way.
+  Result<void> wait_persisted(InodeId inode, Generation generation, Deadline deadline);
+
+  // kDenied with the reason while the UFS refuses this inode: the next fsync's error.
+  Result<void> refusal(InodeId inode) const;
+
+  // Tries again now, whatever the back-off; nullopt: everything.
+  Result<void> retry(std::optional<InodeId> inode);
+
+  Result<std::vector<QueueItem>> list(size_t items_max);
+  Result<std::optional<QueueItem>> item(InodeId inode);
+  PersistStats stats() const;
+
+  // Returns when nothing is queued, to be erased or moved; kTimedOut with what is left.
+  Result<void> drain(Deadline deadline);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace weir::persist

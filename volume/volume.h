@@ -1,0 +1,227 @@
+// volume/volume.h -- the one file API that both fronts call: handles, POSIX and object semantics, lock order.
+//
+// A volume is one namespace: its metadata, its page store, its mount points and its persister. Names and content change
+// only through it, so that what it acknowledged is what every reader sees.
+//
+// Threads: all methods may be called concurrently. Lock order, outermost first: OpenInode::mutex, then the open table's
+// shard, then leaves of the layers below. No lock is held over a call into a UFS but an OpenInode's fetch lock.
+// Waits: a call that needs the UFS returns by `ufs_timeout`; all others never wait for it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/ids.h"
+#include "base/result.h"
+#include "meta/lower_layer.h"
+#include "meta/namespace.h"
+#include "meta/types.h"
+#include "pages/page_store.h"
+#include "persist/persister.h"
+#include "ufs/mount_table.h"
+
+namespace weir::volume {
+
+struct VolumeOptions {
+  meta::NamespaceOptions names;
+  persist::PersistOptions persist;
+  std::map<std::string, std::string> ufs_properties;  // defaults of every mount point: s3.endpoint, s3.access.key, ...
+  Duration ufs_timeout = std::chrono::seconds(60);    // of one call that an application waits for
+  uint32_t read_ahead_pages = 8;
+  Duration admit_slow_max = std::chrono::milliseconds(100);
+  Duration orphan_check_period = std::chrono::minutes(10);
+  bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
+};
+
+// What a lookup or creation hands out.
+struct Entry {
+  meta::Attributes attributes;
+  // For how long the fronts may answer from their own caches; zero: not at all.
+  Duration valid_for{};
+};
+
+// Stale caches of the fronts; called before the change is acknowledged. Must not call back into the volume.
+class CacheListener {
+ public:
+  virtual ~CacheListener() = default;
+  virtual void content_changed(InodeId inode) = 0;                              // data and attributes
+  virtual void entry_changed(InodeId directory, std::string_view name) = 0;     // name, also a negative entry
+};
+
+enum class Access : uint8_t { kRead, kWrite, kReadWrite };
+
+struct OpenOptions {
+  Access access = Access::kRead;
+  bool truncate = false;
+  bool append = false;
+};
+
+// How reads and writes of an open file travel.
+enum class IoPath : uint8_t {
+  kLocalFile,  // complete local file: a front may let the kernel use it directly
+  kPaged,      // through OpenFile::read and write
+};
+
+// A file held open by one opener. Destroyed by its owner after close(). All handles of one inode agree on one local file.
+class OpenFile {
+ public:
+  virtual ~OpenFile() = default;
+
+  virtual InodeId inode() const = 0;
+  virtual Access access() const = 0;
+  virtual IoPath io_path() const = 0;
+  // Valid while the handle lives and io_path() is kLocalFile.
+  virtual const io::File& local_file() const = 0;
+  // A number that is the same for all handles that share local_file(), and never reused while one of them lives.
+  virtual uint64_t local_file_key() const = 0;
+
+  // Short only at the end of the file. Fetches absent pages, with read-ahead.
+  virtual Result<size_t> read(uint64_t offset, std::span<std::byte> buffer) = 0;
+  // All or an error. kNoSpace at the pinned limit.
+  virtual Result<void> write(uint64_t offset, std::span<const std::byte> bytes) = 0;
+  virtual Result<void> truncate(uint64_t size) = 0;
+
+  // close(2) of one descriptor: commits what was written, by the policy of the path; under WRITE_THROUGH and NO_CACHE
+  // returns when it is persisted, or with the UFS's error. No-op for a handle that cannot write.
+  virtual Result<void> flush() = 0;
+  // Sync, and persist at once. kDenied (EIO for POSIX) while the UFS refuses the file.
+  virtual Result<void> sync() = 0;
+  // The last reference to the descriptor is gone. Cheap; never waits.
+  virtual void close() = 0;
+};
+
+struct DirectoryEntryPlus {
+  meta::DirectoryEntry entry;
+  std::optional<Entry> plus;  // absent when its attributes could not be had in time
+};
+
+enum class WithAttributes : uint8_t { kNo, kYes };
+
+struct VolumeStatistics {
+  meta::UsageCounters usage;
+  pages::PageStoreUsage pages;
+  persist::PersistStats persist;
+  uint64_t open_files = 0;
+  uint64_t hidden_objects = 0;
+  uint64_t cache_hit_bytes = 0;      // read from present pages, through the daemon
+  uint64_t cache_miss_bytes = 0;     // fetched from a UFS
+  kv::Kv::Usage kv;
+};
+
+// Everything `fs ls` and `fs stat` show.
+struct FileStatus {
+  std::string path;
+  meta::Attributes attributes;
+  meta::FileState state = meta::FileState::kPersisted;
+  meta::WritePolicy policy = meta::WritePolicy::kWriteBack;
+  std::string symlink_target;
+  std::string home;                  // URI of the object, empty: none
+  std::string etag;
+  uint64_t cached_bytes = 0;         // present on this node
+};
+
+class Volume {
+ public:
+  // Opens or makes the volume; recovers what was open for write, tells the page store what lives, mounts the mount table
+  // (a mount point whose UFS cannot be reached is there all the same, with an error in the log), starts persisting.
+  // The parts must outlive the volume.
+  static Result<std::unique_ptr<Volume>> open(kv::Kv& kv, pages::PageStore& pages, const Clock& clock,
+                                              const VolumeOptions& options, std::string_view new_volume_id);
+  virtual ~Volume() = default;
+
+  // Commits what is open, stops persisting; nothing may be called after it.
+  virtual void stop(Deadline deadline) = 0;
+
+  virtual void set_cache_listener(CacheListener* listener) = 0;  // null: none
+  virtual const std::string& id() const = 0;
+
+  // --- names
+  virtual Result<Entry> lookup(InodeId parent, std::string_view name) = 0;
+  virtual Result<Entry> get_attributes(InodeId inode) = 0;
+  // `size` truncates or extends. Open handles see the change at once.
+  virtual Result<Entry> set_attributes(InodeId inode, const meta::AttributeChange& change,
+                                       std::optional<uint64_t> size) = 0;
+  virtual Result<Entry> make_directory(InodeId parent, std::string_view name, uint32_t permissions,
+                                       const meta::Caller& caller) = 0;
+  virtual Result<Entry> make_symlink(InodeId parent, std::string_view name, std::string_view target,
+                                     const meta::Caller& caller) = 0;
+  virtual Result<std::string> read_symlink(InodeId inode) = 0;
+  virtual Result<void> unlink(InodeId parent, std::string_view name) = 0;
+  virtual Result<void> remove_directory(InodeId parent, std::string_view name) = 0;
+  virtual Result<void> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
+                              meta::RenameMode mode) = 0;
+
+  // At most `entries_max` entries behind the cursor `after` ("" = from the start), in S3 order.
+  struct DirectoryListing {
+    std::vector<DirectoryEntryPlus> entries;
+    bool more = false;
+  };
+  virtual Result<DirectoryListing> read_directory(InodeId directory, std::string_view after, size_t entries_max,
+                                                  WithAttributes with_attributes) = 0;
+  virtual Result<InodeId> parent_of(InodeId directory) = 0;
+
+  virtual Result<std::string> get_xattr(InodeId inode, std::string_view name) = 0;
+  virtual Result<std::vector<std::string>> list_xattrs(InodeId inode) = 0;
+  virtual Result<void> set_xattr(InodeId inode, std::string_view name, std::string_view value,
+                                 meta::Namespace::XattrMode mode) = 0;
+  virtual Result<void> remove_xattr(InodeId inode, std::string_view name) = 0;
+
+  struct Capacity {
+    uint64_t total_bytes = 0;
+    uint64_t free_bytes = 0;
+    uint64_t inodes = 0;
+  };
+  virtual Result<Capacity> capacity() = 0;
+
+  // --- content
+  struct Created {
+    Entry entry;
+    std::unique_ptr<OpenFile> file;
+  };
+  virtual Result<Created> create(InodeId parent, std::string_view name, uint32_t permissions,
+                                 const meta::Caller& caller, const OpenOptions& options) = 0;
+  virtual Result<std::unique_ptr<OpenFile>> open_file(InodeId inode, const OpenOptions& options) = 0;
+  // All written content and metadata survive power loss.
+  virtual Result<void> sync_all() = 0;
+
+  // --- by path, for the command line
+  virtual Result<FileStatus> status(std::string_view path) = 0;
+  virtual Result<InodeId> resolve(std::string_view path) = 0;
+  virtual Result<void> persist_now(std::string_view path) = 0;              // urgent; see persister().wait_persisted
+  virtual Result<std::vector<meta::LowerLayer::Hidden>> hidden(std::string_view path) = 0;
+
+  // --- mount points and rules
+  struct MountPoint {
+    MountId id{};
+    std::string path;
+    std::string uri;
+    std::map<std::string, std::string> properties;  // secrets masked
+    bool reachable = false;
+    std::string error;
+    ufs::Capabilities capabilities;
+  };
+  // Probes the UFS first; its error is returned and nothing is added.
+  virtual Result<MountPoint> add_mount(std::string_view path, std::string_view uri,
+                                       const std::map<std::string, std::string>& properties) = 0;
+  // kNotEmpty while something below it waits to be persisted.
+  virtual Result<void> remove_mount(std::string_view path) = 0;
+  virtual Result<std::vector<MountPoint>> mount_points() = 0;
+
+  virtual std::shared_ptr<const meta::PathRules> rules() const = 0;
+  virtual Result<std::string> rules_document() = 0;
+  virtual Result<void> set_rules_document(std::string_view json) = 0;       // kInvalid: nothing changes
+
+  virtual persist::Persister& persister() = 0;
+  virtual VolumeStatistics statistics() = 0;
+};
+
+}  // namespace weir::volume
