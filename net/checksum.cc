@@ -1,0 +1,72 @@
+#include "net/checksum.h"
+
+#include <isa-l/crc.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "net/encoding.h"
+
+namespace weir::net {
+namespace {
+
+static_assert(std::endian::native == std::endian::little);
+
+// Slicing by eight: kTables[k][b] is the CRC of byte b followed by k zero bytes.
+constexpr uint64_t kNvmePolynomialReflected = 0x9a6c9329ac4bc9b5;
+constexpr auto kTables = [] {
+  std::array<std::array<uint64_t, 256>, 8> tables{};
+  for (uint64_t b = 0; b < 256; ++b) {
+    uint64_t crc = b;
+    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? kNvmePolynomialReflected : 0);
+    tables[0][b] = crc;
+  }
+  for (size_t k = 1; k < 8; ++k) {
+    for (size_t b = 0; b < 256; ++b) {
+      tables[k][b] = tables[k - 1][b] >> 8 ^ tables[0][tables[k - 1][b] & 255];
+    }
+  }
+  return tables;
+}();
+
+template <typename Crc>
+std::string big_endian_base64(Crc crc) {
+  std::array<std::byte, sizeof(Crc)> bytes;
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(crc >> 8 * (bytes.size() - 1 - i));
+  return base64(bytes);
+}
+
+}  // namespace
+
+uint32_t crc32c(std::span<const std::byte> bytes, uint32_t crc) {
+  constexpr size_t kPieceBytesMax = 1u << 30;  // ISA-L takes an int
+  crc = ~crc;
+  while (!bytes.empty()) {
+    const auto piece = bytes.first(std::min(bytes.size(), kPieceBytesMax));
+    auto* data = reinterpret_cast<unsigned char*>(const_cast<std::byte*>(piece.data()));  // only read
+    crc = crc32_iscsi(data, static_cast<int>(piece.size()), crc);
+    bytes = bytes.subspan(piece.size());
+  }
+  return ~crc;
+}
+
+uint64_t crc64_nvme(std::span<const std::byte> bytes, uint64_t crc) {
+  crc = ~crc;
+  while (bytes.size() >= 8) {
+    uint64_t word;
+    std::memcpy(&word, bytes.data(), 8);
+    word ^= crc;
+    crc = 0;
+    for (size_t k = 0; k < 8; ++k) crc ^= kTables[7 - k][word >> 8 * k & 255];
+    bytes = bytes.subspan(8);
+  }
+  for (const std::byte b : bytes) crc = crc >> 8 ^ kTables[0][(crc ^ std::to_integer<uint64_t>(b)) & 255];
+  return ~crc;
+}
+
+std::string checksum_text(uint32_t crc) { return big_endian_base64(crc); }
+std::string checksum_text(uint64_t crc) { return big_endian_base64(crc); }
+
+}  // namespace weir::net
