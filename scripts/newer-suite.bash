@@ -1,7 +1,8 @@
 # Reads a newer suite of this distribution from the mirror that apt is configured with. Sourced.
 #
 # Sources, lists and caches are private to one folder, so the system's apt configuration stays as it is. Signatures
-# are checked with the distribution's keyring; a suite that does not verify counts as not there.
+# are checked with the distribution's keyring; a suite that does not verify counts as not there. A frozen mirror, whose
+# signatures have run out, is as good as any: what is taken from it is held to a version by the caller.
 
 # Where the suite opened last keeps its own everything: set by open_suite.
 SUITE_OPTIONS=()
@@ -36,7 +37,8 @@ open_suite() {
     -o Dir::Etc::preferences=/dev/null -o Dir::Etc::preferencesparts=/dev/null
     -o Dir::State="$dir" -o Dir::State::status="$dir/status" -o Dir::State::lists="$dir/lists"
     -o Dir::Cache="$dir/cache" -o APT::Default-Release=
-    -o APT::Get::List-Cleanup=false -o Acquire::Languages=none -o APT::Update::Error-Mode=any)
+    -o APT::Get::List-Cleanup=false -o Acquire::Languages=none -o APT::Update::Error-Mode=any
+    -o Acquire::Check-Valid-Until=false)
   suite_apt apt-get update
 }
 

@@ -4,7 +4,6 @@
 LIBFUSE_MIN=3.18
 LIBFUSE_SUITES_debian="forky sid"
 LIBFUSE_SUITES_ubuntu="resolute devel"
-MESON=meson==1.9.1
 
 # MinIO: the S3 server of the tests.
 MINIO_MODULE=github.com/minio/minio

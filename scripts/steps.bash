@@ -4,7 +4,7 @@
 #   WEIR_BUILD_DIR  the CMake build tree; default build/tree
 
 export LC_ALL=C.UTF-8
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 DEPS=${WEIR_DEPS_DIR:-$ROOT/build/deps}
 TREE=${WEIR_BUILD_DIR:-$ROOT/build/tree}
 
