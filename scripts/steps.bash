@@ -15,17 +15,13 @@ die() {
   exit 1
 }
 
+can_be_root() { ((EUID == 0)) || command -v sudo >/dev/null; }
+
 as_root() {
-  if ((EUID == 0)); then
-    "$@"
-  elif command -v sudo >/dev/null; then
-    sudo "$@"
-  else
-    die "'$*' needs root: run this as root or install sudo"
-  fi
+  if ((EUID == 0)); then "$@"; else sudo "$@"; fi
 }
 
-# phase NAME COMMAND...: runs an external command and says how long it took.
+# phase NAME COMMAND...: runs a command and says how long it took.
 phase() {
   local name=$1 start=$SECONDS status=0
   shift
@@ -35,7 +31,7 @@ phase() {
   return $status
 }
 
-# logged LOG COMMAND...: runs an external command with its output in LOG; shows the end of it on failure.
+# logged LOG COMMAND...: runs a command with its output in LOG; shows the end of it on failure.
 logged() {
   local log=$1 status=0
   shift
