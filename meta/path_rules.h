@@ -29,6 +29,8 @@ struct PathRule {
   std::string description;
   WritePolicy policy = WritePolicy::kWriteBack;
   uint32_t write_replicas = 1;
+
+  bool operator==(const PathRule&) const = default;
 };
 
 class PathRules {
@@ -53,7 +55,7 @@ class PathRules {
   const PathRule& default_rule() const { return default_rule_; }
   const std::vector<PathRule>& rules() const { return rules_; }
 
-  bool operator==(const PathRules&) const;
+  bool operator==(const PathRules&) const = default;
 
  private:
   PathRule default_rule_;
