@@ -1,0 +1,549 @@
+#include "kv/rocks_kv.h"
+
+#include <rocksdb/cache.h>
+#include <rocksdb/convenience.h>
+#include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/filter_policy.h>
+#include <rocksdb/options.h>
+#include <rocksdb/table.h>
+#include <rocksdb/utilities/table_properties_collectors.h>
+#include <rocksdb/write_batch.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <list>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "kv/buffered_txn.h"
+#include "kv/group_sync.h"
+
+namespace weir::kv {
+namespace {
+
+// One batch holds at most this much, but always at least one transaction.
+constexpr size_t kBatchBytesMax = 16 << 20;
+constexpr size_t kBatchTxnsMax = 1024;
+// Counters whose latest value is remembered, so that adding to them reads nothing.
+constexpr size_t kCountersMax = 4096;
+// A range of up to this many rows is erased row by row: range tombstones slow down every later read near them.
+constexpr size_t kErasedRowsMax = 64;
+constexpr uint64_t kErasedScanMax = 1024;  // tombstones looked at on the way
+constexpr Duration kResumeInterval = std::chrono::seconds(1);
+constexpr int kBloomBitsPerKey = 10;
+constexpr int kOpenFilesMax = 512;
+
+rocksdb::Slice slice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
+std::string_view view(const rocksdb::Slice& bytes) { return {bytes.data(), bytes.size()}; }
+
+ErrorCode code_of(const rocksdb::Status& status) {
+  if (status.IsNoSpace()) return ErrorCode::kNoSpace;
+  if (status.IsCorruption()) return ErrorCode::kCorrupt;
+  return ErrorCode::kIo;
+}
+
+std::unexpected<Error> fail_with(const rocksdb::Status& status, std::string_view what) {
+  return fail(code_of(status), std::string(what) + ": " + status.ToString());
+}
+
+std::unexpected<Error> fail_to_open(const rocksdb::Status& status, const std::string& dir) {
+  // RocksDB keeps errno only as text.
+  const std::string text = status.ToString();
+  const auto says = [&](std::string_view words) { return text.find(words) != std::string::npos; };
+  const std::string what = "metadata store in " + dir + ": ";
+  if (says("LOCK: Resource temporarily unavailable") || says("lock hold by current process")) {
+    return fail(ErrorCode::kBusy, what + "already open, by another daemon or in this one: stop that one, or give this "
+                                         "one a folder of its own");
+  }
+  if (status.IsNoSpace()) return fail(ErrorCode::kNoSpace, what + "the disk is full; free some space: " + text);
+  if (says("Read-only file system")) {
+    return fail(ErrorCode::kReadOnly, what + "the file system is read-only; remount it or move the store: " + text);
+  }
+  if (says("Permission denied")) {
+    return fail(ErrorCode::kPermission, what + "the daemon's user may not write there: " + text);
+  }
+  if (status.IsCorruption()) {
+    return fail(ErrorCode::kCorrupt, what + "damaged; restore the folder, or rebuild the volume from its bucket: " + text);
+  }
+  return fail(ErrorCode::kIo, what + text);
+}
+
+rocksdb::Options rocks_options(const RocksKv::Options& options) {
+  rocksdb::BlockBasedTableOptions table;
+  table.block_cache = rocksdb::NewLRUCache(options.block_cache_bytes);
+  table.cache_index_and_filter_blocks = true;  // else they grow with the store, outside every budget
+  table.cache_index_and_filter_blocks_with_high_priority = true;
+  table.pin_l0_filter_and_index_blocks_in_cache = true;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kBloomBitsPerKey));
+  table.optimize_filters_for_memory = true;
+  table.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
+  table.format_version = 5;
+
+  rocksdb::Options rocks;
+  rocks.create_if_missing = true;
+  rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  rocks.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
+  rocks.write_buffer_size = options.write_buffer_bytes;
+  rocks.max_write_buffer_number = 2;
+  rocks.memtable_prefix_bloom_size_ratio = 0.02;
+  rocks.memtable_whole_key_filtering = true;
+  rocks.level_compaction_dynamic_level_bytes = true;
+  const auto compressions = rocksdb::GetSupportedCompressions();
+  const bool lz4 = std::find(compressions.begin(), compressions.end(), rocksdb::kLZ4Compression) != compressions.end();
+  rocks.compression = lz4 ? rocksdb::kLZ4Compression : rocksdb::kNoCompression;
+  // Queues erase at their front; without this a scan of one walks over all that was ever in it.
+  rocks.table_properties_collector_factories.push_back(rocksdb::NewCompactOnDeletionCollectorFactory(128, 64));
+  rocks.max_background_jobs = 2;
+  rocks.max_open_files = kOpenFilesMax;
+  rocks.bytes_per_sync = 1 << 20;
+  // One leader writes at a time.
+  rocks.allow_concurrent_memtable_write = false;
+  rocks.enable_write_thread_adaptive_yield = false;
+  rocks.avoid_unnecessary_blocking_io = true;
+  rocks.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
+  rocks.max_log_file_size = 4 << 20;
+  rocks.keep_log_file_num = 3;
+  rocks.stats_dump_period_sec = 0;
+  rocks.stats_persist_period_sec = 0;
+  return rocks;
+}
+
+// RocksDB snapshots, one for all transactions that begin to read at the same version.
+// Threads: all methods may be called concurrently. Locks: mutex_ is a leaf.
+class SnapshotPool {
+ public:
+  struct Entry {
+    Version version;
+    const rocksdb::Snapshot* snapshot;
+    size_t readers;
+  };
+  using Handle = std::list<Entry>::iterator;
+
+  SnapshotPool(rocksdb::DB& db, const std::atomic<Version>& published) : db_(db), published_(published) {}
+  ~SnapshotPool() {
+    for (const Entry& entry : entries_) db_.ReleaseSnapshot(entry.snapshot);
+  }
+  SnapshotPool(const SnapshotPool&) = delete;
+  SnapshotPool& operator=(const SnapshotPool&) = delete;
+
+  Handle acquire() {
+    const std::lock_guard lock(mutex_);
+    const Version now = published_.load();
+    if (!entries_.empty() && entries_.back().version == now) {
+      ++entries_.back().readers;
+      return std::prev(entries_.end());
+    }
+    if (!entries_.empty() && entries_.back().readers == 0) erase(std::prev(entries_.end()));
+    // Taken after `now` was loaded: it may hold more than `now`, never less.
+    return entries_.insert(entries_.end(), {now, db_.GetSnapshot(), 1});
+  }
+
+  // The latest is kept for the next reader even when nobody uses it.
+  void release(Handle handle) {
+    const std::lock_guard lock(mutex_);
+    if (--handle->readers == 0 && std::next(handle) != entries_.end()) erase(handle);
+  }
+
+  // No reader is, or will be, below this version.
+  Version oldest() const {
+    const std::lock_guard lock(mutex_);
+    for (const Entry& entry : entries_) {
+      if (entry.readers > 0) return entry.version;
+    }
+    return published_.load();
+  }
+
+ private:
+  void erase(Handle handle) {
+    db_.ReleaseSnapshot(handle->snapshot);
+    entries_.erase(handle);
+  }
+
+  rocksdb::DB& db_;
+  const std::atomic<Version>& published_;
+  mutable std::mutex mutex_;
+  std::list<Entry> entries_;  // versions ascend
+};
+
+class RocksCursor final : public SnapshotCursor {
+ public:
+  RocksCursor(rocksdb::DB& db, const rocksdb::Snapshot* snapshot, std::string_view begin, std::string_view end,
+              Direction direction)
+      : begin_(begin), end_(end), lower_(begin_), upper_(end_), direction_(direction) {
+    rocksdb::ReadOptions options;
+    options.snapshot = snapshot;
+    options.iterate_lower_bound = &lower_;
+    options.iterate_upper_bound = &upper_;
+    it_.reset(db.NewIterator(options));
+    if (direction_ == Direction::kForward) {
+      it_->Seek(lower_);
+    } else {
+      it_->SeekToLast();
+    }
+  }
+
+  bool valid() const override { return it_->Valid(); }
+  std::string_view key() const override { return view(it_->key()); }
+  std::string_view value() const override { return view(it_->value()); }
+
+  void next() override {
+    if (direction_ == Direction::kForward) {
+      it_->Next();
+    } else {
+      it_->Prev();
+    }
+  }
+
+  void skip_to(std::string_view key) override {
+    if (direction_ == Direction::kForward) {
+      it_->Seek(slice(key));
+      return;
+    }
+    it_->SeekForPrev(slice(key));
+    if (it_->Valid() && view(it_->key()) == key) it_->Prev();
+  }
+
+  Result<void> status() const override {
+    if (it_->status().ok()) return {};
+    return fail_with(it_->status(), "read a range of the metadata store");
+  }
+
+ private:
+  const std::string begin_;
+  const std::string end_;
+  const rocksdb::Slice lower_;
+  const rocksdb::Slice upper_;
+  const Direction direction_;
+  std::unique_ptr<rocksdb::Iterator> it_;
+};
+
+}  // namespace
+
+class RocksKv::Store {
+ public:
+  Store(std::unique_ptr<rocksdb::DB> db, std::string dir)
+      : dir_(std::move(dir)),
+        db_(std::move(db)),
+        snapshots_(*db_, published_),
+        sync_([this] { return db_->GetLatestSequenceNumber(); }, [this] { return flush_log(); }) {}
+
+  ~Store() {
+    if (auto synced = sync(); !synced.has_value()) {
+      log_warn("kv.close_without_sync", {{"dir", dir_}, {"error", synced.error()}});
+    }
+  }
+
+  std::unique_ptr<Txn> begin();
+
+  Result<void> commit(BufferedTxn& txn, Durability durability);
+  Result<void> sync() { return sync_.sync_through(db_->GetLatestSequenceNumber()); }
+  Usage usage() const;
+  uint64_t flushes() const { return sync_.flushes(); }
+
+ private:
+  class RocksTxn;
+
+  // One commit waiting in line; lives on its thread's stack.
+  struct Waiting {
+    explicit Waiting(BufferedTxn& txn) : txn(txn) {}
+    BufferedTxn& txn;
+    Result<void> result;
+    bool done = false;
+    bool leads = false;
+    std::condition_variable turn;
+  };
+
+  // Only the leader calls these.
+  void commit_group();
+  Result<void> admit(Waiting& waiting);
+  bool depends_on_batch(const WriteBuffer& writes) const;
+  Result<void> add_to_batch(const WriteBuffer& writes);
+  Result<int64_t> latest_counter(std::string_view key);
+  Result<void> erase_range(std::string_view begin, std::string_view end);
+  void write_batch();
+  Result<void> write_or_resume();
+  bool may_resume();
+
+  Result<void> flush_log();
+
+  const std::string dir_;
+  const std::unique_ptr<rocksdb::DB> db_;
+  std::atomic<Version> published_{0};
+  SnapshotPool snapshots_;
+
+  // Order: queue_mutex_ is a leaf.
+  std::mutex queue_mutex_;
+  std::deque<Waiting*> queue_;  // bounded by the number of threads
+  bool led_ = false;
+
+  // The leader's own, handed over with the lead.
+  std::vector<Waiting*> group_;
+  rocksdb::WriteBatch batch_;
+  std::vector<Waiting*> in_batch_;
+  Version batch_base_ = 0;  // the newest version before the batch
+  Version version_ = 0;     // the newest given out
+  ConflictSet conflicts_;
+  std::map<std::string, int64_t, std::less<>> counters_;  // as of the end of the batch
+  TimePoint last_resume_ = TimePoint::min();
+
+  bool log_doubtful_ = false;  // the flusher's own: a flush of the log has failed
+  GroupSync sync_;
+};
+
+class RocksKv::Store::RocksTxn final : public BufferedTxn {
+ public:
+  explicit RocksTxn(Store& store) : store_(store) {}
+  ~RocksTxn() override {
+    if (read_version().has_value()) store_.snapshots_.release(snapshot_);
+  }
+
+ protected:
+  Version open_snapshot() override {
+    snapshot_ = store_.snapshots_.acquire();
+    return snapshot_->version;
+  }
+
+  Result<std::optional<std::string>> read(std::string_view key) override {
+    rocksdb::ReadOptions options;
+    options.snapshot = snapshot_->snapshot;
+    std::string value;
+    const rocksdb::Status status = store_.db_->Get(options, slice(key), &value);
+    if (status.ok()) return value;
+    if (status.IsNotFound()) return std::nullopt;
+    return fail_with(status, "read from the metadata store in " + store_.dir_);
+  }
+
+  std::unique_ptr<SnapshotCursor> scan(std::string_view begin, std::string_view end, Direction direction) override {
+    return std::make_unique<RocksCursor>(*store_.db_, snapshot_->snapshot, begin, end, direction);
+  }
+
+  Result<void> apply(Durability durability) override { return store_.commit(*this, durability); }
+  Result<void> sync_reads() override {
+    return store_.sync_.sync_through(snapshot_->snapshot->GetSequenceNumber());
+  }
+
+ private:
+  Store& store_;
+  SnapshotPool::Handle snapshot_;
+};
+
+std::unique_ptr<Txn> RocksKv::Store::begin() { return std::make_unique<RocksTxn>(*this); }
+
+Result<void> RocksKv::Store::commit(BufferedTxn& txn, Durability durability) {
+  Waiting self(txn);
+  {
+    std::unique_lock lock(queue_mutex_);
+    queue_.push_back(&self);
+    if (led_) self.turn.wait(lock, [&] { return self.done || self.leads; });
+    if (!self.done) {
+      led_ = true;
+      size_t bytes = 0;
+      while (!queue_.empty() && group_.size() < kBatchTxnsMax && bytes < kBatchBytesMax) {
+        bytes += queue_.front()->txn.writes().bytes();
+        group_.push_back(queue_.front());
+        queue_.pop_front();
+      }
+      lock.unlock();
+      commit_group();
+      lock.lock();
+      // A waiter is gone as soon as it sees `done`, which is not before this lock is released.
+      for (Waiting* waiting : group_) {
+        waiting->done = true;
+        if (waiting != &self) waiting->turn.notify_one();
+      }
+      group_.clear();
+      led_ = !queue_.empty();
+      if (led_) {
+        queue_.front()->leads = true;
+        queue_.front()->turn.notify_one();
+      }
+    }
+  }
+  TRY(std::move(self.result));
+  if (durability == Durability::kSynced) {
+    if (auto synced = sync(); !synced.has_value()) {
+      return fail(ErrorCode::kMayHaveHappened, "written, but perhaps not durable: " + synced.error().to_string());
+    }
+  }
+  return {};
+}
+
+void RocksKv::Store::commit_group() {
+  batch_base_ = version_;
+  for (Waiting* waiting : group_) waiting->result = admit(*waiting);
+  write_batch();
+  if (conflicts_.wants_pruning()) conflicts_.prune(snapshots_.oldest());
+}
+
+// Checks one transaction and puts it into the batch, or leaves no trace of it.
+Result<void> RocksKv::Store::admit(Waiting& waiting) {
+  TRY(waiting.txn.check(conflicts_));
+  const WriteBuffer& writes = waiting.txn.writes();
+  if (!in_batch_.empty() && depends_on_batch(writes)) write_batch();
+  batch_.SetSavePoint();
+  if (auto added = add_to_batch(writes); !added.has_value()) {
+    batch_.RollbackToSavePoint();
+    counters_.clear();
+    return added;
+  }
+  batch_.PopSavePoint();
+  waiting.txn.record(conflicts_, ++version_);
+  in_batch_.push_back(&waiting);
+  return {};
+}
+
+// Whether working out `writes` needs rows that lie in the batch, where only counters can be looked up.
+bool RocksKv::Store::depends_on_batch(const WriteBuffer& writes) const {
+  for (const auto& [begin, end] : writes.erased()) {
+    if (conflicts_.range_written_since(begin, end, batch_base_)) return true;
+  }
+  for (const auto& [key, write] : writes.points()) {
+    if (write.needs_snapshot() && !counters_.contains(key) && conflicts_.key_written_since(key, batch_base_)) return true;
+  }
+  return false;
+}
+
+Result<void> RocksKv::Store::add_to_batch(const WriteBuffer& writes) {
+  for (const auto& [begin, end] : writes.erased()) TRY(erase_range(begin, end));
+  for (const auto& [key, write] : writes.points()) {
+    if (!write.atomics.empty()) {
+      int64_t counter = 0;
+      if (write.needs_snapshot()) {
+        TRY_ASSIGN(counter, latest_counter(key));
+      }
+      TRY_ASSIGN(counter, write.resolve_counter(counter));
+      batch_.Put(slice(key), encode_counter(counter));
+      if (counters_.size() >= kCountersMax) counters_.clear();
+      counters_.insert_or_assign(std::string(key), counter);
+      continue;
+    }
+    if (!counters_.empty()) {
+      if (const auto it = counters_.find(key); it != counters_.end()) counters_.erase(it);
+    }
+    if (write.base == WriteBuffer::Write::Base::kValue) {
+      batch_.Put(slice(key), slice(write.value));
+    } else {
+      batch_.Delete(slice(key));
+    }
+  }
+  return {};
+}
+
+Result<int64_t> RocksKv::Store::latest_counter(std::string_view key) {
+  if (const auto it = counters_.find(key); it != counters_.end()) return it->second;
+  rocksdb::PinnableSlice value;
+  const rocksdb::Status status = db_->Get(rocksdb::ReadOptions(), db_->DefaultColumnFamily(), slice(key), &value);
+  if (status.IsNotFound()) return 0;
+  if (!status.ok()) return fail_with(status, "read from the metadata store in " + dir_);
+  return decode_counter(view(value));
+}
+
+Result<void> RocksKv::Store::erase_range(std::string_view begin, std::string_view end) {
+  counters_.erase(counters_.lower_bound(begin), counters_.lower_bound(end));
+  const rocksdb::Slice lower = slice(begin);
+  const rocksdb::Slice upper = slice(end);
+  rocksdb::ReadOptions options;
+  options.iterate_lower_bound = &lower;
+  options.iterate_upper_bound = &upper;
+  options.max_skippable_internal_keys = kErasedScanMax;
+  const std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator(options));
+  std::vector<std::string> keys;
+  for (it->Seek(lower); it->Valid() && keys.size() <= kErasedRowsMax; it->Next()) keys.emplace_back(view(it->key()));
+  if (it->status().ok() && keys.size() <= kErasedRowsMax) {
+    for (const std::string& key : keys) batch_.Delete(key);
+    return {};
+  }
+  if (!it->status().ok() && !it->status().IsIncomplete()) {
+    return fail_with(it->status(), "read from the metadata store in " + dir_);
+  }
+  batch_.DeleteRange(lower, upper);
+  return {};
+}
+
+// Writes and publishes what is in the batch. On error none of it has happened.
+void RocksKv::Store::write_batch() {
+  if (in_batch_.empty()) return;
+  auto written = batch_.Count() == 0 ? Result<void>() : write_or_resume();
+  if (!written.has_value()) {
+    counters_.clear();
+    for (Waiting* waiting : in_batch_) waiting->result = written;
+  }
+  // After an error, too: the versions are in the conflict set, and readers must get past them.
+  published_.store(version_);
+  batch_.Clear();
+  in_batch_.clear();
+  batch_base_ = version_;
+}
+
+Result<void> RocksKv::Store::write_or_resume() {
+  TRY(failpoint("kv.rocks.before_write"));
+  rocksdb::Status status = db_->Write(rocksdb::WriteOptions(), &batch_);
+  if (!status.ok() && may_resume()) {
+    // Resuming moves what is in memory to a table and starts a new log: a torn record in the old one is harmless.
+    log_warn("kv.resume", {{"dir", dir_}, {"error", status.ToString()}});
+    if (db_->Resume().ok()) status = db_->Write(rocksdb::WriteOptions(), &batch_);
+  }
+  if (!status.ok()) return fail_with(status, "write to the metadata store in " + dir_);
+  return failpoint("kv.rocks.after_write");
+}
+
+bool RocksKv::Store::may_resume() {
+  const TimePoint now = system_clock().now();
+  if (last_resume_ != TimePoint::min() && now - last_resume_ < kResumeInterval) return false;
+  last_resume_ = now;
+  return true;
+}
+
+Result<void> RocksKv::Store::flush_log() {
+  TRY(failpoint("kv.rocks.before_sync"));
+  rocksdb::Status status;
+  if (log_doubtful_) {
+    // The kernel may have dropped the pages a failed flush left dirty, so that flushing again proves nothing; moving
+    // what is in memory to a table does.
+    status = db_->Resume();
+    if (status.ok()) status = db_->Flush(rocksdb::FlushOptions());
+  } else {
+    status = db_->SyncWAL();
+  }
+  log_doubtful_ = !status.ok();
+  if (!status.ok()) return fail_with(status, "flush the log of the metadata store in " + dir_);
+  return {};
+}
+
+Kv::Usage RocksKv::Store::usage() const {
+  Usage usage;
+  std::vector<rocksdb::Env::FileAttributes> files;
+  if (db_->GetEnv()->GetChildrenFileAttributes(dir_, &files).ok()) {
+    for (const auto& file : files) usage.disk_bytes += file.size_bytes;
+  }
+  for (const auto& property : {rocksdb::DB::Properties::kCurSizeAllMemTables, rocksdb::DB::Properties::kBlockCacheUsage,
+                               rocksdb::DB::Properties::kEstimateTableReadersMem}) {
+    uint64_t bytes = 0;
+    if (db_->GetIntProperty(property, &bytes)) usage.memory_bytes += bytes;
+  }
+  return usage;
+}
+
+Result<std::unique_ptr<RocksKv>> RocksKv::open(const Options& options) {
+  rocksdb::DB* db = nullptr;
+  const rocksdb::Status status = rocksdb::DB::Open(rocks_options(options), options.dir, &db);
+  if (!status.ok()) return fail_to_open(status, options.dir);
+  return std::unique_ptr<RocksKv>(new RocksKv(std::make_unique<Store>(std::unique_ptr<rocksdb::DB>(db), options.dir)));
+}
+
+RocksKv::RocksKv(std::unique_ptr<Store> store) : store_(std::move(store)) {}
+RocksKv::~RocksKv() = default;
+std::unique_ptr<Txn> RocksKv::begin() { return store_->begin(); }
+Result<void> RocksKv::sync() { return store_->sync(); }
+Kv::Usage RocksKv::usage() const { return store_->usage(); }
+uint64_t RocksKv::flushes() const { return store_->flushes(); }
+
+}  // namespace weir::kv
