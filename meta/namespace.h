@@ -31,6 +31,8 @@
 
 namespace weir::meta {
 
+class Tables;
+
 // What find() knows of a name.
 struct Found {
   std::optional<Inode> inode;
@@ -57,14 +59,6 @@ struct DirectoryPage {
 // Whether the volume holds the inode open, so that its content must outlive its last name.
 enum class InUse : uint8_t { kNo, kYes };
 
-// What lost its last name.
-struct Unlinked {
-  InodeId inode{};
-  FileType type = format::REGULAR;
-  LocalFileId local_file{};  // of an inode that is gone for good: the page store may forget it; else 0
-  bool erases_object = false;
-};
-
 enum class RenameMode : uint8_t { kReplace, kNoReplace, kExchange };
 
 struct Renamed {
@@ -88,6 +82,8 @@ enum class Urgency : uint8_t { kOrdinary, kUrgent };
 struct WriteMarkState {
   InodeId inode{};
   LocalFileId local_file{};
+  bool made = false;       // by this very opening: commit it whatever it holds
+  ContentCommit before;    // of the local file at the opening
 };
 
 // A key in the bucket about to be written for an inode; see claim().
@@ -100,8 +96,15 @@ struct Claim {
   // What is expected under `key`: an etag, nothing, or unknown (a whiteout or claim whose outcome was lost).
   enum class Expect : uint8_t { kNothing, kEtag, kUnknown } expect = Expect::kNothing;
   std::string expect_etag;
+  // Of a whiteout that the claim took over: whose token the object may carry; else 0.
+  InodeId former{};
+  // A write mark stands. Without one nobody can change the local file before a new generation is committed.
+  bool open_for_write = true;
   // Another living inode's object is in the way and must be moved first; nothing was claimed.
   std::optional<InodeId> blocked_by;
+  // The inode may be open for write. Then bytes whose local ctime is not inode.content_ctime_ns were not committed and
+  // must not be published; the commit to come wakes the queue.
+  bool open_for_write = false;
 };
 
 // What was put into the bucket for an inode under its claim.
@@ -130,8 +133,9 @@ struct QueuedInode {
 struct EraseItem {
   MountId mount{};
   std::string key;
-  std::string etag;          // empty: erase only what carries the token of `former`
+  std::string etag;          // empty: unknown
   InodeId former{};
+  bool verify = false;       // erase only an object that has this etag or carries the token of `former`
   int64_t due_ns = 0;
   uint32_t attempts = 0;
 };
@@ -161,6 +165,17 @@ struct LowerAttributes {
   std::optional<uint32_t> gid;
   std::optional<int64_t> mtime_ns;
   std::string symlink_target;
+};
+
+// Hands out ids from blocks taken from a counter of the store. Threads: concurrent.
+class IdBlocks {
+ public:
+  Result<uint64_t> take(kv::Kv& kv, std::string_view counter);
+
+ private:
+  std::mutex mutex_;  // held over the transaction that takes a block
+  uint64_t next_ = 0;
+  uint64_t end_ = 0;
 };
 
 struct NamespaceOptions {
@@ -201,13 +216,13 @@ class Namespace {
   Result<Inode> create_file(InodeId parent, std::string_view name, uint32_t permissions, const Caller& caller,
                             LocalFileId local_file);                              // create.cc; also marks it open for write
   Result<Inode> make_directory(InodeId parent, std::string_view name, uint32_t permissions,
-                               const Caller& caller);                             // make_directory.cc
+                               const Caller& caller);                             // create.cc
   Result<Inode> make_symlink(InodeId parent, std::string_view name, std::string_view target,
-                             const Caller& caller);                               // make_symlink.cc
+                             const Caller& caller);                               // create.cc
   // kIsDirectory for a directory.
   Result<Unlinked> unlink(InodeId parent, std::string_view name, InUse in_use);   // unlink.cc
   // kNotEmpty, kNotDirectory; kBusy for a mount point.
-  Result<Unlinked> remove_directory(InodeId parent, std::string_view name, InUse in_use);  // remove_directory.cc
+  Result<Unlinked> remove_directory(InodeId parent, std::string_view name, InUse in_use);  // unlink.cc
   // kCrossDevice between mount points, kLoop into the own subtree, kNotEmpty, kIsDirectory, kNotDirectory.
   // `replaced_in_use` speaks of the inode that `new_name` names at the time of the call.
   Result<Renamed> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
@@ -215,7 +230,7 @@ class Namespace {
   // The last handle of an unlinked inode was closed. Returns the local file to forget.
   Result<LocalFileId> reclaim(InodeId inode);                                     // unlink.cc
 
-  // --- changing attributes: set_attributes.cc, xattr.cc
+  // --- changing attributes: attributes.cc, xattr.cc
   Result<Inode> set_attributes(InodeId inode, const AttributeChange& change);
   enum class XattrMode : uint8_t { kSet, kCreate, kReplace };
   Result<void> set_xattr(InodeId inode, std::string_view name, std::string_view value, XattrMode mode);
@@ -299,10 +314,12 @@ class Namespace {
     std::vector<std::pair<InodeId, std::string>> entries_changed;
     std::vector<LocalFileId> stale_local_files;
   };
-  Result<LowerChanges> merge_lower(InodeId directory, const std::vector<LowerEntry>& entries, int64_t listed_from_ns);
+  // kStale when the directory's lower layer is another prefix by now.
+  Result<LowerChanges> merge_lower(InodeId directory, const format::Lower& lower,
+                                   const std::vector<LowerEntry>& entries);
   // The object of a clean entry was not in a complete listing and a head confirmed that it is gone.
   Result<LowerChanges> drop_lower(InodeId directory, std::string_view name, std::string_view etag);
-  Result<void> set_listed(InodeId directory, int64_t listed_ns);
+  Result<void> set_listed(InodeId directory, const format::Lower& lower, int64_t listed_ns);
   Result<Inode> set_lower_attributes(InodeId inode, std::string_view etag, const LowerAttributes& attributes);
 
   // --- configuration: config.cc
@@ -320,11 +337,19 @@ class Namespace {
  private:
   Namespace(kv::Kv& kv, const Clock& clock, const NamespaceOptions& options, std::string volume_id);
 
+  // The policy of the inode's path. One rule for all paths costs no walk.
+  Result<WritePolicy> policy_of(Tables& tables, const Inode& inode) const;
+  bool refresh_due(const Inode& directory, int64_t now_ns) const;
+  enum class FileKind : uint8_t { kDirectory, kOther };
+  Result<Unlinked> remove_name(InodeId parent, std::string_view name, InUse in_use, FileKind kind);
+
   kv::Kv& kv_;
   const Clock& clock_;
   const NamespaceOptions options_;
   const std::string volume_id_;
   std::atomic<std::shared_ptr<const PathRules>> rules_;
+  IdBlocks inode_ids_;
+  IdBlocks local_file_ids_;
 };
 
 }  // namespace weir::meta
