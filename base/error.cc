@@ -9,6 +9,7 @@ Retry retry_of(ErrorCode code) {
     case ErrorCode::kUnavailable:
     case ErrorCode::kDenied:
     case ErrorCode::kTimedOut:
+    case ErrorCode::kWouldWait:
       return Retry::kCall;
     case ErrorCode::kConflict:
     case ErrorCode::kTooOld:
@@ -51,6 +52,7 @@ std::string_view name_of(ErrorCode code) {
     case ErrorCode::kDenied: return "DENIED";
     case ErrorCode::kTimedOut: return "TIMED_OUT";
     case ErrorCode::kCancelled: return "CANCELLED";
+    case ErrorCode::kWouldWait: return "WOULD_WAIT";
     case ErrorCode::kInternal: return "INTERNAL";
   }
   return "UNKNOWN";

@@ -39,6 +39,7 @@ enum class ErrorCode : uint8_t {
   kDenied,            // at long intervals: credentials or policy refuse (403, no such bucket)
   kTimedOut,          // the call: the deadline passed
   kCancelled,         // never: the owner is stopping
+  kWouldWait,         // the call, on a thread that may wait: see base/no_wait.h
   kInternal,          // never: a broken invariant of ours
 };
 

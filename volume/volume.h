@@ -5,7 +5,9 @@
 //
 // Threads: all methods may be called concurrently. Lock order, outermost first: OpenInode::mutex, then the open table's
 // shard, then leaves of the layers below. No lock is held over a call into a UFS but an OpenInode's fetch lock.
-// Waits: a call that needs the UFS returns by `ufs_timeout`; all others never wait for it.
+// Waits: a call that needs the UFS returns by `ufs_timeout`; all others never wait for it. On a thread that must not wait
+// (base/no_wait.h) such a call fails with kWouldWait; repeating it is right. A rename into a path that persists before it
+// returns does so before it changes anything.
 #pragma once
 
 #include <cstddef>
@@ -190,6 +192,8 @@ class Volume {
   virtual Result<Created> create(InodeId parent, std::string_view name, uint32_t permissions,
                                  const meta::Caller& caller, const OpenOptions& options) = 0;
   virtual Result<std::unique_ptr<OpenFile>> open_file(InodeId inode, const OpenOptions& options) = 0;
+  // The names and attributes of a directory's entries survive power loss (fsync of a directory).
+  virtual Result<void> sync_directory(InodeId) { return sync_all(); }
   // All written content and metadata survive power loss.
   virtual Result<void> sync_all() = 0;
 
