@@ -1,0 +1,286 @@
+#include "meta/object_attributes.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <chrono>
+
+namespace weir::meta {
+namespace {
+
+constexpr int64_t kSecondNs = 1'000'000'000;
+constexpr int64_t kMillisecondNs = 1'000'000;
+constexpr uint32_t kPermissionBits = 07777;
+
+// Names of other dialects that say what ours say.
+constexpr std::array<std::string_view, 4> kForeignAttributes = {"file-permissions", "file-owner", "file-group",
+                                                                "file-mtime"};
+
+uint32_t type_bits(FileType type) {
+  switch (type) {
+    case format::DIRECTORY: return S_IFDIR;
+    case format::FIFO: return S_IFIFO;
+    case format::SOCKET: return S_IFSOCK;
+    case format::CHAR_DEVICE: return S_IFCHR;
+    case format::BLOCK_DEVICE: return S_IFBLK;
+    default: return S_IFREG;
+  }
+}
+
+std::optional<FileType> special_type(uint32_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFIFO: return format::FIFO;
+    case S_IFSOCK: return format::SOCKET;
+    case S_IFCHR: return format::CHAR_DEVICE;
+    case S_IFBLK: return format::BLOCK_DEVICE;
+    case S_IFLNK: return format::SYMLINK;
+    default: return std::nullopt;
+  }
+}
+
+template <typename T>
+std::optional<T> parse(std::string_view text, int base = 10) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+  if (error != std::errc{} || end != text.data() + text.size()) return std::nullopt;
+  return value;
+}
+
+// One bounded digit run at the front of `text`, which it removes.
+std::optional<int> take_digits(std::string_view* text, size_t digits) {
+  if (text->size() < digits) return std::nullopt;
+  const auto value = parse<unsigned>(text->substr(0, digits));
+  text->remove_prefix(digits);
+  if (!value) return std::nullopt;
+  return static_cast<int>(*value);
+}
+
+bool take_char(std::string_view* text, char c) {
+  if (!text->starts_with(c)) return false;
+  text->remove_prefix(1);
+  return true;
+}
+
+std::optional<int64_t> to_ns(int64_t seconds, int64_t ns) {
+  int64_t total;
+  if (__builtin_mul_overflow(seconds, kSecondNs, &total) || __builtin_add_overflow(total, ns, &total))
+    return std::nullopt;
+  return total;
+}
+
+// ".25" -> 250,000,000; digits beyond the ninth are dropped.
+std::optional<int64_t> parse_fraction(std::string_view digits) {
+  if (digits.empty()) return 0;
+  int64_t ns = 0;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (digits[i] < '0' || digits[i] > '9') return std::nullopt;
+    if (i < 9) ns = ns * 10 + (digits[i] - '0');
+  }
+  for (size_t i = digits.size(); i < 9; ++i) ns *= 10;
+  return ns;
+}
+
+std::optional<int64_t> parse_decimal_seconds(std::string_view text) {
+  const size_t dot = std::min(text.find('.'), text.size());
+  const auto seconds = parse<int64_t>(text.substr(0, dot));
+  const auto fraction = parse_fraction(text.substr(std::min(dot + 1, text.size())));
+  if (!seconds || !fraction) return std::nullopt;
+  return to_ns(*seconds, text.starts_with('-') ? -*fraction : *fraction);
+}
+
+// 2024-02-29T12:34:56.789Z, or with +hh:mm.
+std::optional<int64_t> parse_rfc3339(std::string_view text) {
+  const auto year = take_digits(&text, 4);
+  if (!year || !take_char(&text, '-')) return std::nullopt;
+  const auto month = take_digits(&text, 2);
+  if (!month || !take_char(&text, '-')) return std::nullopt;
+  const auto day = take_digits(&text, 2);
+  if (!day || !take_char(&text, 'T')) return std::nullopt;
+  const auto hour = take_digits(&text, 2);
+  if (!hour || !take_char(&text, ':')) return std::nullopt;
+  const auto minute = take_digits(&text, 2);
+  if (!minute || !take_char(&text, ':')) return std::nullopt;
+  const auto second = take_digits(&text, 2);
+  if (!second) return std::nullopt;
+
+  std::optional<int64_t> fraction = 0;
+  if (take_char(&text, '.')) {
+    const size_t digits = std::min(text.find_first_not_of("0123456789"), text.size());
+    fraction = parse_fraction(text.substr(0, digits));
+    text.remove_prefix(digits);
+  }
+  int offset_minutes = 0;
+  if (!take_char(&text, 'Z')) {
+    const bool west = text.starts_with('-');
+    if (!take_char(&text, west ? '-' : '+')) return std::nullopt;
+    const auto hours = take_digits(&text, 2);
+    if (!hours || !take_char(&text, ':')) return std::nullopt;
+    const auto minutes = take_digits(&text, 2);
+    if (!minutes) return std::nullopt;
+    offset_minutes = (*hours * 60 + *minutes) * (west ? -1 : 1);
+  }
+  const std::chrono::year_month_day date{std::chrono::year{*year}, std::chrono::month{static_cast<unsigned>(*month)},
+                                         std::chrono::day{static_cast<unsigned>(*day)}};
+  if (!text.empty() || !fraction || !date.ok() || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
+  const int64_t days = std::chrono::sys_days(date).time_since_epoch().count();
+  return to_ns(((days * 24 + *hour) * 60 + *minute - offset_minutes) * 60 + *second, *fraction);
+}
+
+std::optional<int64_t> parse_mtime(std::string_view text) {
+  if (const auto ns = parse_decimal_seconds(text)) return ns;
+  return parse_rfc3339(text);
+}
+
+// "1595002920000000000ns", "1595002920000ms"
+std::optional<int64_t> parse_file_mtime(std::string_view text) {
+  if (text.ends_with("ns")) return parse<int64_t>(text.substr(0, text.size() - 2));
+  if (!text.ends_with("ms")) return std::nullopt;
+  const auto ms = parse<int64_t>(text.substr(0, text.size() - 2));
+  int64_t ns;
+  if (!ms || __builtin_mul_overflow(*ms, kMillisecondNs, &ns)) return std::nullopt;
+  return ns;
+}
+
+std::string format_mtime(int64_t ns) {
+  // A negative time with a fraction carries its sign in front of both parts: -1.5 s is "-1.500000000".
+  const bool negative = ns < 0;
+  const uint64_t magnitude = negative ? ~static_cast<uint64_t>(ns) + 1 : static_cast<uint64_t>(ns);
+  std::string fraction = std::to_string(magnitude % kSecondNs);
+  fraction.insert(0, 9 - fraction.size(), '0');
+  return (negative ? "-" : "") + std::to_string(magnitude / kSecondNs) + "." + fraction;
+}
+
+std::optional<std::string_view> find(const ufs::UserMetadata& metadata, std::string_view name) {
+  const auto it = metadata.find(name);
+  if (it == metadata.end()) return std::nullopt;
+  return it->second;
+}
+
+template <typename T>
+std::optional<T> parse_first(const ufs::UserMetadata& metadata, std::string_view name, std::string_view other_name) {
+  if (const auto text = find(metadata, name)) {
+    if (const auto value = parse<T>(*text)) return value;
+  }
+  if (const auto text = find(metadata, other_name)) return parse<T>(*text);
+  return std::nullopt;
+}
+
+std::optional<uint32_t> parse_mode(const ufs::UserMetadata& metadata) {
+  if (const auto text = find(metadata, "mode")) {
+    const bool octal = text->size() > 1 && text->starts_with('0');
+    if (const auto mode = parse<uint32_t>(*text, octal ? 8 : 10)) return mode;
+  }
+  if (const auto text = find(metadata, "file-permissions")) return parse<uint32_t>(*text, 8);
+  return std::nullopt;
+}
+
+size_t bytes_of(const ufs::UserMetadata& metadata) {
+  size_t bytes = 0;
+  for (const auto& [name, value] : metadata) bytes += name.size() + value.size();
+  return bytes;
+}
+
+OwnerToken token_of(const Inode& inode, std::string_view volume_id) {
+  return {.volume_id = std::string(volume_id),
+          .inode = InodeId(inode.id()),
+          .generation = Generation(inode.generation())};
+}
+
+}  // namespace
+
+std::string format_owner(const OwnerToken& token) {
+  return token.volume_id + "/" + std::to_string(token.inode.value()) + "/" +
+         std::to_string(token.generation.value());
+}
+
+std::optional<OwnerToken> owner_of(const ufs::ObjectAttributes& attributes) {
+  const auto text = find(attributes.user, kOwnerMetadata);
+  if (!text) return std::nullopt;
+  const size_t second = text->rfind('/');
+  if (second == std::string_view::npos || second == 0) return std::nullopt;
+  const size_t first = text->rfind('/', second - 1);
+  if (first == std::string_view::npos) return std::nullopt;
+  const auto inode = parse<uint64_t>(text->substr(first + 1, second - first - 1));
+  const auto generation = parse<uint64_t>(text->substr(second + 1));
+  if (!inode || !generation) return std::nullopt;
+  return OwnerToken{.volume_id = std::string(text->substr(0, first)),
+                    .inode = InodeId(*inode),
+                    .generation = Generation(*generation)};
+}
+
+ufs::ObjectAttributes to_object(const Inode& inode, std::string_view volume_id) {
+  ufs::ObjectAttributes object;
+  if (inode.type() == format::DIRECTORY) object.content_type = kDirectoryContentType;
+  if (inode.type() == format::SYMLINK) object.content_type = kSymlinkContentType;
+  object.user["mode"] = std::to_string(type_bits(inode.type()) | (inode.permissions() & kPermissionBits));
+  object.user["uid"] = std::to_string(inode.uid());
+  object.user["gid"] = std::to_string(inode.gid());
+  object.user["mtime"] = format_mtime(inode.mtime_ns());
+  if (inode.type() == format::CHAR_DEVICE || inode.type() == format::BLOCK_DEVICE)
+    object.user["rdev"] = std::to_string(inode.rdev());
+  object.user[std::string(kOwnerMetadata)] = format_owner(token_of(inode, volume_id));
+  return object;
+}
+
+ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, const Inode& inode,
+                                       std::string_view volume_id) {
+  ufs::ObjectAttributes own;
+  if (inode.attributes_unknown()) {
+    own.user[std::string(kOwnerMetadata)] = format_owner(token_of(inode, volume_id));
+  } else {
+    own = to_object(inode, volume_id);
+  }
+  if (own.content_type.empty()) own.content_type = source.content_type;
+  size_t bytes = bytes_of(own.user);
+  for (const auto& [name, value] : source.user) {
+    const bool superseded = !inode.attributes_unknown() && std::ranges::find(kForeignAttributes, name) != kForeignAttributes.end();
+    if (superseded || own.user.contains(name)) continue;
+    if (bytes + name.size() + value.size() > ufs::kUserMetadataBytesMax) break;
+    bytes += name.size() + value.size();
+    own.user[name] = value;
+  }
+  return own;
+}
+
+LowerAttributes from_object(const ufs::ObjectHead& head) {
+  const ufs::UserMetadata& metadata = head.attributes.user;
+  LowerAttributes attributes;
+  attributes.uid = parse_first<uint32_t>(metadata, "uid", "file-owner");
+  attributes.gid = parse_first<uint32_t>(metadata, "gid", "file-group");
+  if (const auto text = find(metadata, "mtime")) attributes.mtime_ns = parse_mtime(*text);
+  if (!attributes.mtime_ns) {
+    if (const auto text = find(metadata, "file-mtime")) attributes.mtime_ns = parse_file_mtime(*text);
+  }
+  const std::optional<uint32_t> mode = parse_mode(metadata);
+  if (mode) attributes.permissions = *mode & kPermissionBits;
+
+  if (head.info.key.ends_with('/')) {
+    attributes.type = format::DIRECTORY;
+  } else if (const auto target = find(metadata, "--symlink-target")) {
+    attributes.type = format::SYMLINK;
+    attributes.symlink_target = *target;
+  } else if (head.attributes.content_type == kSymlinkContentType) {
+    attributes.type = format::SYMLINK;
+  } else if (const auto type = mode ? special_type(*mode) : std::nullopt) {
+    attributes.type = *type;
+  }
+  return attributes;
+}
+
+std::string encode_symlink(std::string_view target) {
+  std::string body(kSymlinkMagic);
+  body += target;
+  return body;
+}
+
+Result<std::string> decode_symlink(std::string_view body) {
+  if (body.starts_with(kSymlinkMagic)) body.remove_prefix(kSymlinkMagic.size());
+  if (body.empty() || body.size() > kSymlinkBytesMax || body.find('\0') != std::string_view::npos)
+    return fail(ErrorCode::kInvalid, "object is no symbolic link: its target is empty, over " +
+                                         std::to_string(kSymlinkBytesMax) + " bytes, or has a NUL");
+  return std::string(body);
+}
+
+}  // namespace weir::meta

@@ -1,0 +1,150 @@
+#include "meta/object_attributes.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+namespace weir::meta {
+namespace {
+
+Inode sample(FileType type) {
+  Inode inode;
+  inode.set_id(42);
+  inode.set_type(type);
+  inode.set_permissions(0640);
+  inode.set_uid(1000);
+  inode.set_gid(100);
+  inode.set_mtime_ns(1'600'000'000'000'000'007);
+  inode.set_generation(3);
+  return inode;
+}
+
+LowerAttributes read_back(std::string key, ufs::ObjectAttributes attributes) {
+  return from_object({.info = {.key = std::move(key)}, .attributes = std::move(attributes)});
+}
+
+LowerAttributes read_back(ufs::UserMetadata metadata) { return read_back("k", {.user = std::move(metadata)}); }
+
+TEST(ObjectAttributes, what_is_written_is_read_back) {
+  for (const FileType type : {format::REGULAR, format::SYMLINK, format::FIFO, format::SOCKET, format::CHAR_DEVICE}) {
+    const LowerAttributes read = read_back("a/b", to_object(sample(type), "vol"));
+    EXPECT_EQ(read.type, type);
+    EXPECT_EQ(read.permissions, 0640u);
+    EXPECT_EQ(read.uid, 1000u);
+    EXPECT_EQ(read.gid, 100u);
+    EXPECT_EQ(read.mtime_ns, 1'600'000'000'000'000'007);
+  }
+  EXPECT_EQ(read_back("a/b/", to_object(sample(format::DIRECTORY), "vol")).type, format::DIRECTORY);
+}
+
+TEST(ObjectAttributes, a_written_object_has_the_names_and_forms_of_s3fs_and_rclone) {
+  const ufs::ObjectAttributes object = to_object(sample(format::REGULAR), "vol");
+  EXPECT_EQ(object.user.at("mode"), std::to_string(S_IFREG | 0640));
+  EXPECT_EQ(object.user.at("uid"), "1000");
+  EXPECT_EQ(object.user.at("mtime"), "1600000000.000000007");
+  EXPECT_EQ(object.content_type, "");
+}
+
+TEST(ObjectAttributes, mtime_before_the_epoch_survives) {
+  for (const int64_t ns : {int64_t{-1}, int64_t{-1'500'000'000}, std::numeric_limits<int64_t>::min() + 1,
+                           std::numeric_limits<int64_t>::max()}) {
+    Inode inode = sample(format::REGULAR);
+    inode.set_mtime_ns(ns);
+    EXPECT_EQ(read_back("k", to_object(inode, "v")).mtime_ns, ns);
+  }
+}
+
+TEST(ObjectAttributes, s3fs_is_read) {
+  const LowerAttributes file = read_back({{"mode", "33188"}, {"uid", "0"}, {"gid", "0"}, {"mtime", "1600000000"}});
+  EXPECT_EQ(file.type, format::REGULAR);
+  EXPECT_EQ(file.permissions, 0644u);
+  EXPECT_EQ(file.mtime_ns, 1'600'000'000'000'000'000);
+  EXPECT_EQ(read_back({{"mode", "41471"}}).type, format::SYMLINK);
+}
+
+TEST(ObjectAttributes, rclone_is_read) {
+  EXPECT_EQ(read_back({{"mtime", "1600000000.25"}}).mtime_ns, 1'600'000'000'250'000'000);
+  EXPECT_EQ(read_back({{"mtime", "2020-09-13T14:26:40.25+02:00"}}).mtime_ns, 1'600'000'000'250'000'000);
+  EXPECT_EQ(read_back({{"mtime", "2020-09-13T12:26:40Z"}}).mtime_ns, 1'600'000'000'000'000'000);
+  EXPECT_EQ(read_back({{"mode", "0100664"}}).permissions, 0664u);
+}
+
+TEST(ObjectAttributes, geesefs_is_read) {
+  const LowerAttributes link = read_back({{"--symlink-target", "../x"}, {"mtime", "1600000000"}});
+  EXPECT_EQ(link.type, format::SYMLINK);
+  EXPECT_EQ(link.symlink_target, "../x");
+}
+
+TEST(ObjectAttributes, datasync_is_read) {
+  const LowerAttributes file = read_back({{"file-permissions", "0755"},
+                                          {"file-owner", "7"},
+                                          {"file-group", "8"},
+                                          {"file-mtime", "1600000000000000001ns"}});
+  EXPECT_EQ(file.permissions, 0755u);
+  EXPECT_EQ(file.uid, 7u);
+  EXPECT_EQ(file.gid, 8u);
+  EXPECT_EQ(file.mtime_ns, 1'600'000'000'000'000'001);
+  EXPECT_EQ(read_back({{"file-mtime", "1600000000000ms"}}).mtime_ns, 1'600'000'000'000'000'000);
+}
+
+TEST(ObjectAttributes, what_does_not_parse_counts_as_absent) {
+  const LowerAttributes file = read_back({{"mode", "rw"},
+                                          {"uid", "-1"},
+                                          {"gid", "99999999999"},
+                                          {"mtime", "99999999999999999999"},
+                                          {"file-mtime", "9223372036854775807ms"}});
+  EXPECT_EQ(file.type, format::REGULAR);
+  EXPECT_FALSE(file.permissions || file.uid || file.gid || file.mtime_ns);
+  EXPECT_FALSE(read_back({{"mtime", "2020-13-01T00:00:00Z"}}).mtime_ns);
+  EXPECT_FALSE(read_back({{"mtime", "1.2.3"}}).mtime_ns);
+}
+
+TEST(ObjectAttributes, token_round_trips_and_foreign_ones_are_none) {
+  const OwnerToken token{.volume_id = "a/b", .inode = InodeId(9), .generation = Generation(11)};
+  EXPECT_EQ(owner_of({.user = {{"weir-owner", format_owner(token)}}}), token);
+  EXPECT_EQ(owner_of(to_object(sample(format::REGULAR), "vol"))->inode, InodeId(42));
+  for (const char* text : {"", "/", "//", "v/1", "v/x/1", "v/1/", "1/2x"})
+    EXPECT_FALSE(owner_of({.user = {{"weir-owner", text}}})) << text;
+}
+
+TEST(ObjectAttributes, a_copy_keeps_what_others_wrote) {
+  const ufs::ObjectAttributes source{.content_type = "image/png",
+                                     .user = {{"author", "x"}, {"mode", "1"}, {"file-permissions", "0700"}}};
+  const ufs::ObjectAttributes copied = to_copied_object(source, sample(format::REGULAR), "v");
+  EXPECT_EQ(copied.content_type, "image/png");
+  EXPECT_EQ(copied.user.at("author"), "x");
+  EXPECT_EQ(copied.user.at("mode"), std::to_string(S_IFREG | 0640));
+  EXPECT_FALSE(copied.user.contains("file-permissions"));
+}
+
+TEST(ObjectAttributes, a_copy_of_unknown_attributes_changes_only_the_token) {
+  Inode inode = sample(format::REGULAR);
+  inode.set_attributes_unknown(true);
+  ufs::ObjectAttributes copied = to_copied_object({.user = {{"mode", "1"}, {"file-permissions", "0700"}}}, inode, "v");
+  EXPECT_EQ(copied.user.at("mode"), "1");
+  EXPECT_EQ(copied.user.at("file-permissions"), "0700");
+  EXPECT_TRUE(owner_of(copied));
+}
+
+TEST(ObjectAttributes, a_copy_never_exceeds_the_limit_and_keeps_ours) {
+  ufs::ObjectAttributes source;
+  for (int i = 10; i < 30; ++i) source.user["n" + std::to_string(i)] = std::string(99, 'v');
+  const ufs::ObjectAttributes copied = to_copied_object(source, sample(format::REGULAR), "v");
+  size_t bytes = 0;
+  for (const auto& [name, value] : copied.user) bytes += name.size() + value.size();
+  EXPECT_LE(bytes, ufs::kUserMetadataBytesMax);
+  EXPECT_TRUE(copied.user.contains("n10"));
+  EXPECT_FALSE(copied.user.contains("n29"));
+  EXPECT_TRUE(owner_of(copied));
+}
+
+TEST(ObjectAttributes, symlink_body_round_trips) {
+  const std::string longest(kSymlinkBytesMax, 'x');
+  EXPECT_EQ(decode_symlink(encode_symlink("a/b")).value(), "a/b");
+  EXPECT_EQ(decode_symlink(encode_symlink(longest)).value(), longest);
+  EXPECT_EQ(decode_symlink("bare").value(), "bare");
+  for (const std::string& bad : {std::string(), encode_symlink(""), std::string("a\0b", 3), longest + "x"})
+    EXPECT_TRUE(failed_with(decode_symlink(bad), ErrorCode::kInvalid));
+}
+
+}  // namespace
+}  // namespace weir::meta
