@@ -6,6 +6,7 @@
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
+#include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/table_properties_collectors.h>
 #include <rocksdb/write_batch.h>
@@ -104,7 +105,8 @@ rocksdb::Options rocks_options(const RocksKv::Options& options) {
   rocks.max_background_jobs = 2;
   rocks.max_open_files = kOpenFilesMax;
   rocks.bytes_per_sync = 1 << 20;
-  // One leader writes at a time.
+  // One leader writes at a time, and keys come in runs within each table (the first byte of a key names it).
+  rocks.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewCappedPrefixTransform(1));
   rocks.allow_concurrent_memtable_write = false;
   rocks.enable_write_thread_adaptive_yield = false;
   rocks.avoid_unnecessary_blocking_io = true;
