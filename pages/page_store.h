@@ -1,14 +1,21 @@
 // pages/page_store.h -- local copies of file versions on one node's NVMe.
 //
 // A local file is a plain sparse file, so that the kernel can read and write it directly (passthrough). It is either
-// complete (created here, or all of its pages fetched) or partial (some pages of an object in the UFS are present). It is pinned while it
-// holds bytes that are nowhere else; only complete or partial files that are clean can be evicted. Which files are pinned is the
-// metadata's knowledge: the page store keeps it in memory only and is told at start (see recover()).
+// whole (created here, or all of its pages fetched) or partial (some pages of an object in the UFS are present). It is
+// pinned while it holds bytes that are nowhere else; only files that are not pinned and not open are evicted. Which files are
+// pinned is the metadata's knowledge: the page store keeps it in memory only and is told at start (see recover()).
 //
-// Space is accounted by allocated blocks. pinned_bytes <= pinned ratio x capacity; capacity bounds everything.
+// Space is accounted by allocated blocks, as the file system reports them. Files that are open and pinned are looked at
+// every 50 ms, since the kernel writes them without telling. Capacity counts all files, the quarantine and removed
+// files that are still open; the pinned limit is pinned_ratio x capacity. Both bound what the store admits; kernel-direct
+// writes to files already open are seen only afterwards, so they can exceed the pinned limit (see
+// passthrough_writes_allowed()).
 //
-// Threads: all methods may be called concurrently. Locks are leaves: no call goes up or out from under one.
-// Crash: nothing here decides what is true; a local file unknown to the metadata is garbage and removed by recover().
+// Threads: all methods may be called concurrently. Locks are leaves: no call goes up or out from under one. All handles
+// must be gone before the store is destroyed.
+// Crash: nothing here decides what is true; a local file unknown to the metadata is garbage and removed by recovery. Bytes
+// fetched from the UFS are never synced: after a stop that may have lost writes their pages are checked against their CRC32C
+// before use. Destroying the store is a clean stop, after which, on the same boot of the machine, nothing is checked.
 #pragma once
 
 #include <cstddef>
@@ -20,19 +27,19 @@
 #include <vector>
 
 #include "base/clock.h"
-#include "base/result.h"
 #include "base/ids.h"
+#include "base/result.h"
 #include "io/file.h"
 
 namespace weir::pages {
 
 struct PageStoreOptions {
-  std::vector<std::string> dirs;      // one or more; a new file goes to the one with most free room
-  std::string volume_id;              // a folder of another volume is refused
+  std::vector<std::string> dirs;      // one or more; new files are spread in proportion to the devices' free room
+  std::string volume_id;              // without newlines; a folder of another volume is refused
   uint64_t capacity_bytes = 0;        // 0: 80% of the devices
   double pinned_ratio = 0.3;          // of the capacity
   double soft_mark = 0.8;             // of the pinned limit: above it writers are slowed
-  uint64_t page_bytes = 1 << 20;
+  uint64_t page_bytes = 1 << 20;      // fetched files of another page size are dropped
 };
 
 enum class Pin : uint8_t { kPinned, kEvictable };
@@ -55,15 +62,19 @@ struct LocalFileStat {
   int64_t ctime_ns = 0;
 };
 
+// After a start, used_bytes and pinned_bytes grow to the truth within seconds: files are looked at in the background.
 struct PageStoreUsage {
   uint64_t capacity_bytes = 0;
   uint64_t used_bytes = 0;
   uint64_t pinned_bytes = 0;
   uint64_t pinned_limit_bytes = 0;
+  uint64_t quarantined_bytes = 0;
   uint64_t files = 0;
   uint64_t pinned_files = 0;
   uint64_t evicted_files = 0;      // since start
-  uint64_t evicted_bytes = 0;
+  uint64_t evicted_bytes = 0;      // since start
+  uint64_t corrupt_pages = 0;      // since start
+  uint64_t dirs_out_of_service = 0;
 };
 
 // A local file held open; the file is not evicted while a handle lives. Handles of one file share one descriptor
@@ -75,25 +86,34 @@ class LocalFile {
   virtual LocalFileId id() const = 0;
   virtual const io::File& file() const = 0;  // for passthrough and for plain reads and writes
 
-  // All bytes are here. A complete file never becomes partial.
+  // All bytes are here and none waits for a check: file() may be handed to the kernel. Once true it stays true.
   virtual bool complete() const = 0;
   // Whether [offset, offset + size) is present; bytes beyond the object's size count as present.
   virtual bool present(uint64_t offset, uint64_t size) const = 0;
-  // The first maximal run of absent pages inside [offset, offset + size), as byte range cut to the object's size;
-  // {0, 0} when all is present.
+  // The first maximal run of absent pages inside [offset, offset + size), as byte range widened to whole pages and cut to the
+  // object's size; {0, 0} when all is present.
   struct ByteRange {
     uint64_t offset = 0;
     uint64_t size = 0;
+
+    bool operator==(const ByteRange&) const = default;
   };
   virtual ByteRange first_absent(uint64_t offset, uint64_t size) const = 0;
 
-  // Stores bytes fetched from the UFS: whole pages (the last one may be short), with their CRC32C kept. Pages that are present
-  // already are left alone.
+  // Stores bytes fetched from the UFS: whole pages (the last one may be short), with their CRC32C kept. Pages that are
+  // present already are left alone. Errors: kInvalid (not whole pages), kNoSpace, kIo: some pages may have been stored.
   virtual Result<void> fill(uint64_t offset, std::span<const std::byte> bytes) = 0;
 
-  // Reads present bytes; checks the CRC of pages not checked since an unclean stop, kCorrupt on a mismatch (the page
-  // then counts as absent, so that it is fetched again).
+  // Reads present bytes, fewer than asked for only at the end of the file. Checks pages that wait for it: kCorrupt on a
+  // mismatch (the page then counts as absent, so that it is fetched again). kNotFound: a page is absent.
   virtual Result<size_t> read(uint64_t offset, std::span<std::byte> buffer) = 0;
+
+  // Checks every present page that waits for it; errors as read(). A file with all pages present is then complete().
+  virtual Result<void> verify() = 0;
+
+  // The bytes survive power loss, and so does the file's name in the store, and for a partial file which pages are
+  // present. (The name: the supported file systems commit it with the file's first fsync.) Errors: kIo, kNoSpace.
+  virtual Result<void> sync() = 0;
 };
 
 class PageStore {
@@ -101,10 +121,10 @@ class PageStore {
   virtual ~PageStore() = default;
 
   // A new, empty, complete, pinned file. kNoSpace when the pinned limit or the capacity is reached and nothing
-  // can be evicted.
+  // can be evicted. kExists.
   virtual Result<std::shared_ptr<LocalFile>> create(LocalFileId id) = 0;
 
-  // A new partial, evictable file for an object of `size_bytes` with every page absent.
+  // A new partial, evictable file for an object of `size_bytes` with every page absent. kNoSpace, kExists.
   virtual Result<std::shared_ptr<LocalFile>> create_partial(LocalFileId id, uint64_t size_bytes) = 0;
 
   // kNotFound when it was evicted, removed or dropped.
@@ -113,20 +133,31 @@ class PageStore {
   // Frees the space at once; holders of a handle keep reading their descriptor. Succeeds when it is gone already.
   virtual void remove(LocalFileId id) = 0;
 
+  // Takes the file out of the store and keeps its bytes under quarantine/ in its folder, for a human. kNotFound, kIo.
+  virtual Result<void> quarantine(LocalFileId id) = 0;
+
   virtual Result<LocalFileStat> stat(LocalFileId id) = 0;
+
+  // Pin a fetched file before it is written in place, and verify() it before that: from then on its pages have no CRC32C to
+  // be checked against.
   virtual void set_pin(LocalFileId id, Pin pin) = 0;
 
   // Flushes the file's data, so that the mapping is write-protected and later changes move the ctime, and returns the
   // stamp. Two equal stamps around a read prove that the bytes read are one state; where the kernel's ctime is
-  // coarse, a file changed within the last tick is waited for (at most 20 ms).
+  // coarse, a file changed within the last tick is waited for (at most 20 ms at a time). kBusy: the file kept changing
+  // while the stamp was taken; the call, later.
+  // Not seen: a page fault or an asynchronous O_DIRECT write that began before the first stamp and still runs; so a
+  // file read while it is open for writing must be read again after its last writer has closed it.
+  // tmpfs does not write-protect mappings: there, stores through a mapping are not seen at all.
   virtual Result<ContentStamp> stamp(const LocalFile& file) = 0;
 
   // Records the CRC32C of every page of a complete file, as computed by a reader that proved its bytes with `stamp`.
+  // They count for as long as size and mtime are the stamp's. kInvalid: not as many CRCs as pages.
   virtual Result<void> record_checksums(const LocalFile& file, const ContentStamp& stamp,
                                         std::span<const uint32_t> page_crcs) = 0;
 
   // Room for writes through the daemon. Below the soft mark at once; above it waits up to `slow_max` in proportion to how
-  // far; kNoSpace at the hard limit. Evicts clean files as needed.
+  // far, or until the pinned bytes are below the mark again; kNoSpace at the hard limit. Evicts clean files as needed.
   virtual Result<void> admit(uint64_t bytes, Duration slow_max) = 0;
   // False above the soft mark: then files are better opened for writing through the daemon, which admits each write.
   virtual bool passthrough_writes_allowed() const = 0;
@@ -135,13 +166,14 @@ class PageStore {
   virtual void account(LocalFileId id) = 0;
 
   // Tells the store what the metadata knows: called once per living file before serving starts, then
-  // finish_recovery() removes files that were not named (older than the call to open the store) and counts them.
+  // finish_recovery() removes files that were not named (older than the call to open the store) and counts them. Until
+  // then nothing is evicted that was there before. recover() looks at no file; it is a memory operation.
   virtual void recover(LocalFileId id, Pin pin) = 0;
   virtual Result<uint64_t> finish_recovery() = 0;
 
   virtual PageStoreUsage usage() const = 0;
 
-  // Drops a clean file's local copy if nobody has it open; false when it is pinned, open or absent.
+  // Drops an evictable file's local copy if nobody has it open; false when it is pinned, open or absent.
   virtual bool evict(LocalFileId id) = 0;
   // Called after a file was evicted for space, outside all locks.
   virtual void set_eviction_listener(std::function<void(LocalFileId)> listener) = 0;

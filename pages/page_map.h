@@ -1,0 +1,112 @@
+// pages/page_map.h -- which pages of a local file are present, with their CRC32C, in memory and in a sidecar file.
+//
+// The sidecar is a header of 64 bytes and one slot of 8 bytes per page:
+//
+//   header  magic "WEIRPAGE", version, kind, flags, page size, file size, salt, epoch, mtime, CRC32C of the above
+//   slot    CRC32C of the page, then a tag: CRC32C of (salt, page number, CRC), lowest bit set
+//
+// all little-endian. A slot proves itself by its tag, so pages become present one 8-byte write at a time, in any order, and a
+// torn or lost write only makes a page absent. A slot may reach the device before its page does: therefore slots are believed
+// without a look at the bytes only while the header's epoch is the folder's (pages/store_dir.h changes it after every stop
+// that may have lost writes); otherwise each page is checked against its CRC when it is first used. So filling never
+// waits for the device.
+//
+// Kinds: a *presence* map belongs to a file fetched from the UFS, pages without a valid slot are absent. A *checksum* map
+// belongs to a file that is whole; it counts only while size and mtime are what they were when it was made.
+//
+// Threads: all methods may be called concurrently. Locks: mutex_ is a leaf.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "base/result.h"
+#include "io/file.h"
+#include "pages/page_store.h"
+
+namespace weir::pages {
+
+class PageMap {
+ public:
+  static constexpr uint64_t kHeaderBytes = 64;
+  static constexpr uint64_t kSlotBytes = 8;
+
+  // Whether the CRCs describe the bytes: not those of a file that was written in place since.
+  enum class Checksums : uint8_t { kValid, kVoid };
+
+  // What the sidecar is read against.
+  struct Expected {
+    uint64_t page_bytes = 0;
+    uint64_t epoch = 0;
+    uint64_t size_bytes = 0;  // of the data file now
+    int64_t mtime_ns = 0;
+    Checksums checksums = Checksums::kValid;
+  };
+
+  // A presence map with every page absent, written to the empty `sidecar`.
+  static Result<std::unique_ptr<PageMap>> create(io::File sidecar, uint64_t page_bytes, uint64_t file_bytes,
+                                                 uint64_t epoch, uint64_t salt);
+  // Null when the file is whole and nothing needs a check. kCorrupt when the sidecar is not usable: a fetched file is
+  // then worth nothing, a whole one merely has no checksums.
+  static Result<std::unique_ptr<PageMap>> load(io::File sidecar, const Expected& expected);
+  // Writes a checksum map to the empty `sidecar`.
+  static Result<void> write_checksums(const io::File& sidecar, uint64_t page_bytes, const ContentStamp& stamp,
+                                      std::span<const uint32_t> page_crcs, uint64_t epoch, uint64_t salt);
+
+  // Every page is present and none waits for its check. Stays true.
+  bool complete() const { return complete_.load(std::memory_order_acquire); }
+  bool all_present() const;
+  bool present(uint64_t offset, uint64_t size) const;
+  LocalFile::ByteRange first_absent(uint64_t offset, uint64_t size) const;
+
+  // Writes the absent ones of these pages to `data` and makes them present; returns the bytes written.
+  Result<uint64_t> fill(const io::File& data, uint64_t offset, std::span<const std::byte> bytes);
+
+  // Checks those pages of the range that still wait for it. kNotFound: a page is absent. kCorrupt: a page was not what its
+  // CRC says and is absent from now on.
+  Result<void> check(const io::File& data, uint64_t offset, uint64_t size);
+  // The same for every present page.
+  Result<void> check_present(const io::File& data);
+
+  // From now on presence counts but CRCs do not: the file is about to be written in place.
+  Result<void> void_checksums();
+
+  Result<void> sync() const { return sidecar_.sync_data(); }
+
+  ~PageMap();
+
+ private:
+  struct Header;
+
+  PageMap(io::File sidecar, const Header& header);
+
+  uint64_t page_count() const;
+  uint64_t page_end(uint64_t page) const;  // first byte after it
+  bool is_set(const std::vector<uint64_t>& bits, uint64_t page) const;
+  Result<void> write_header();
+  Result<void> check_page(const io::File& data, uint64_t page, std::vector<std::byte>& buffer);
+  Result<void> drop(uint64_t page);
+  Result<void> passed(uint64_t page);
+  void settle();
+
+  const io::File sidecar_;
+  const uint64_t page_bytes_;
+  const uint64_t file_bytes_;
+  uint64_t epoch_ = 0;  // the folder's; the header's lags while pages wait for their check
+
+  std::atomic<bool> complete_{false};
+  mutable std::mutex mutex_;
+  std::unique_ptr<Header> header_;
+  std::vector<uint64_t> present_;    // one bit per page; empty once complete
+  std::vector<uint64_t> unchecked_;  // one bit per page; empty when none
+  std::vector<uint32_t> crcs_;       // of unchecked pages
+  uint64_t absent_count_ = 0;
+  uint64_t unchecked_count_ = 0;
+};
+
+}  // namespace weir::pages
