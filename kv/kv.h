@@ -40,7 +40,7 @@ enum class Isolation : uint8_t {
 
 enum class Direction : uint8_t { kForward, kReverse };
 
-// What holds when commit() returns.
+// What holds, when commit() returns, of all that the transaction wrote and read.
 enum class Durability : uint8_t {
   kWritten,  // visible to every reader; survives death of this process
   kSynced,   // survives power loss as well
@@ -55,7 +55,7 @@ struct RangeOptions {
 
 struct RangePage {
   std::vector<KeyValue> rows;  // in the direction asked for
-  bool more = false;           // rows are left behind the last one
+  bool more = false;           // rows were left behind the last one; if true, nothing keeps them there
 };
 
 // One attempt at one transaction. Threads: one at a time. Must not outlive its Kv.
@@ -66,7 +66,7 @@ class Txn {
  public:
   virtual ~Txn() = default;
 
-  // Errors: kTooOld, kIo, kUnavailable.
+  // Errors: kTooOld, kCorrupt (see add), kIo, kUnavailable.
   virtual Result<std::optional<std::string>> get(std::string_view key,
                                                  Isolation isolation = Isolation::kSerializable) = 0;
   virtual Result<RangePage> get_range(std::string_view begin, std::string_view end, RangeOptions options = {}) = 0;
@@ -77,7 +77,8 @@ class Txn {
   virtual void erase_range(std::string_view begin, std::string_view end) = 0;
 
   // Atomic operations on a little-endian 64-bit integer, an absent key counting as zero. They conflict with readers
-  // of the key, never with each other. A value of another length gives kCorrupt from commit() or a read of it.
+  // of the key, never with each other. A sum beyond 64 bits wraps; max compares signed. A value of another length gives
+  // kCorrupt from commit() or a read of it.
   virtual void add(std::string_view key, int64_t delta) = 0;
   virtual void max(std::string_view key, int64_t value) = 0;
 
@@ -85,10 +86,10 @@ class Txn {
   virtual void add_read_conflict(std::string_view begin, std::string_view end) = 0;
   virtual void add_write_conflict(std::string_view begin, std::string_view end) = 0;
 
-  // At most once; nothing else may be called after it. A read-only transaction always commits.
-  // Errors: kConflict and kTooOld (nothing happened; a new attempt may win), kTooLarge (nothing happened),
-  // kMayHaveHappened (outcome unknown), kIo and kNoSpace (nothing happened; the store takes no more writes until it
-  // is opened again).
+  // At most once; nothing else may be called after it. A transaction without writes and write conflicts always commits.
+  // Errors, nothing happened: kConflict and kTooOld (a new attempt may win), kTooLarge, kCorrupt (see add), kNoSpace
+  // (the store takes writes again once there is space), kIo (the store takes no more writes until it is opened again).
+  // Error, outcome unknown: kMayHaveHappened; with kSynced also "visible, but perhaps not durable".
   // Crash: all of the transaction is there or none of it; with kWritten a power loss may drop a suffix of the
   // commit order, never one from its middle.
   virtual Result<void> commit(Durability durability = Durability::kWritten) = 0;
@@ -102,6 +103,7 @@ class Kv {
   virtual std::unique_ptr<Txn> begin() = 0;
 
   // Makes everything committed before the call survive power loss. Concurrent calls share device flushes.
+  // Errors: kIo, kNoSpace; what is durable is then unknown.
   virtual Result<void> sync() = 0;
 
   // Bytes the store takes on its device, and in memory.

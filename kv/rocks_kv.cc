@@ -12,8 +12,11 @@
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
 #include <deque>
 #include <list>
 #include <map>
@@ -77,7 +80,42 @@ std::unexpected<Error> fail_to_open(const rocksdb::Status& status, const std::st
   return fail(ErrorCode::kIo, what + text);
 }
 
-rocksdb::Options rocks_options(const RocksKv::Options& options) {
+// RocksDB's warnings, such as log records it drops while opening, become lines of our log.
+class RocksLog final : public rocksdb::Logger {
+ public:
+  explicit RocksLog(std::string dir) : Logger(rocksdb::InfoLogLevel::WARN_LEVEL), dir_(std::move(dir)) {}
+
+  using Logger::Logv;
+  void Logv(const char* format, va_list arguments) override { Logv(rocksdb::InfoLogLevel::INFO_LEVEL, format, arguments); }
+  void Logv(const rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
+    if (level < GetInfoLogLevel() || level == rocksdb::InfoLogLevel::HEADER_LEVEL) return;
+    std::array<char, 1024> line;  // longer ones are cut
+    std::vsnprintf(line.data(), line.size(), format, arguments);
+    log_warn("kv.rocksdb", {{"dir", dir_}, {"message", line.data()}});
+  }
+  void LogHeader(const char*, va_list) override {}
+
+ private:
+  const std::string dir_;
+};
+
+// Lets a memtable insert start where the last key with the same first byte went: keys come in runs within each table.
+// RocksDB keeps one hint a prefix for rows and range tombstones alike, though they lie in different lists. So hints are
+// off while a batch with a tombstone is written, and while the log is replayed.
+class TableHints final : public rocksdb::SliceTransform {
+ public:
+  const char* Name() const override { return "weir.TableHints"; }
+  rocksdb::Slice Transform(const rocksdb::Slice& key) const override { return {key.data(), 1}; }
+  bool InDomain(const rocksdb::Slice& key) const override { return enabled_.load() && !key.empty(); }
+
+  void enable() { enabled_.store(true); }
+  void disable() { enabled_.store(false); }
+
+ private:
+  std::atomic<bool> enabled_{false};
+};
+
+rocksdb::Options rocks_options(const RocksKv::Options& options, std::shared_ptr<const TableHints> hints) {
   rocksdb::BlockBasedTableOptions table;
   table.block_cache = rocksdb::NewLRUCache(options.block_cache_bytes);
   table.cache_index_and_filter_blocks = true;  // else they grow with the store, outside every budget
@@ -105,14 +143,12 @@ rocksdb::Options rocks_options(const RocksKv::Options& options) {
   rocks.max_background_jobs = 2;
   rocks.max_open_files = kOpenFilesMax;
   rocks.bytes_per_sync = 1 << 20;
-  // One leader writes at a time, and keys come in runs within each table (the first byte of a key names it).
-  rocks.memtable_insert_with_hint_prefix_extractor.reset(rocksdb::NewCappedPrefixTransform(1));
+  // One leader writes at a time.
+  rocks.memtable_insert_with_hint_prefix_extractor = std::move(hints);
   rocks.allow_concurrent_memtable_write = false;
   rocks.enable_write_thread_adaptive_yield = false;
   rocks.avoid_unnecessary_blocking_io = true;
-  rocks.info_log_level = rocksdb::InfoLogLevel::WARN_LEVEL;
-  rocks.max_log_file_size = 4 << 20;
-  rocks.keep_log_file_num = 3;
+  rocks.info_log = std::make_shared<RocksLog>(options.dir);
   rocks.stats_dump_period_sec = 0;
   rocks.stats_persist_period_sec = 0;
   return rocks;
@@ -231,8 +267,9 @@ class RocksCursor final : public SnapshotCursor {
 
 class RocksKv::Store {
  public:
-  Store(std::unique_ptr<rocksdb::DB> db, std::string dir)
+  Store(std::unique_ptr<rocksdb::DB> db, std::shared_ptr<TableHints> hints, std::string dir)
       : dir_(std::move(dir)),
+        hints_(std::move(hints)),
         db_(std::move(db)),
         snapshots_(*db_, published_),
         sync_([this] { return db_->GetLatestSequenceNumber(); }, [this] { return flush_log(); }) {}
@@ -277,6 +314,7 @@ class RocksKv::Store {
   Result<void> flush_log();
 
   const std::string dir_;
+  const std::shared_ptr<TableHints> hints_;
   const std::unique_ptr<rocksdb::DB> db_;
   std::atomic<Version> published_{0};
   SnapshotPool snapshots_;
@@ -487,6 +525,7 @@ void RocksKv::Store::write_batch() {
 
 Result<void> RocksKv::Store::write_or_resume() {
   TRY(failpoint("kv.rocks.before_write"));
+  batch_.HasDeleteRange() ? hints_->disable() : hints_->enable();
   rocksdb::Status status = db_->Write(rocksdb::WriteOptions(), &batch_);
   if (!status.ok() && may_resume()) {
     // Resuming moves what is in memory to a table and starts a new log: a torn record in the old one is harmless.
@@ -536,9 +575,11 @@ Kv::Usage RocksKv::Store::usage() const {
 
 Result<std::unique_ptr<RocksKv>> RocksKv::open(const Options& options) {
   rocksdb::DB* db = nullptr;
-  const rocksdb::Status status = rocksdb::DB::Open(rocks_options(options), options.dir, &db);
+  auto hints = std::make_shared<TableHints>();
+  const rocksdb::Status status = rocksdb::DB::Open(rocks_options(options, hints), options.dir, &db);
   if (!status.ok()) return fail_to_open(status, options.dir);
-  return std::unique_ptr<RocksKv>(new RocksKv(std::make_unique<Store>(std::unique_ptr<rocksdb::DB>(db), options.dir)));
+  auto store = std::make_unique<Store>(std::unique_ptr<rocksdb::DB>(db), std::move(hints), options.dir);
+  return std::unique_ptr<RocksKv>(new RocksKv(std::move(store)));
 }
 
 RocksKv::RocksKv(std::unique_ptr<Store> store) : store_(std::move(store)) {}

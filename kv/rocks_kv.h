@@ -8,7 +8,8 @@
 // Durability: kWritten is in the write-ahead log, with the kernel (no buffering in this process). kSynced waits, after
 // that, for a flush of the log shared with everybody else who waits; commits of kWritten never wait for a flush.
 // The log is replayed up to its first damaged record (RocksDB's point-in-time recovery): after a power loss the store
-// is a prefix of the commit order. Skipping a torn tail and going on with the next log file would leave a hole.
+// is a prefix of the commit order. Skipping a torn tail and going on with the next log file would leave a hole. What
+// was dropped is a warning in the log.
 //
 // Disk full or failing: the batch fails as a whole and reads go on. Each later commit, at most one a second, tries
 // to resume; after kNoSpace that succeeds once there is space, after a failing device only opening again helps.
@@ -43,7 +44,6 @@ class RocksKv final : public Kv {
   ~RocksKv() override;
 
   std::unique_ptr<Txn> begin() override;
-  // Errors: kIo, kNoSpace: durability of what was written since the last sync is unknown.
   Result<void> sync() override;
   Usage usage() const override;
 

@@ -884,6 +884,36 @@ TEST(RocksKv, committed_data_is_there_after_opening_again) {
   EXPECT_EQ(kv->begin()->get("n").value(), encode_counter(7));
 }
 
+TEST(RocksKv, large_erased_ranges_mix_with_rows_of_the_same_table_and_are_replayed) {
+  const TempDir dir;
+  std::map<std::string, std::string> model;
+  const uint64_t seed = Random::from_entropy().next();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random random(seed);
+  const auto key = [](uint64_t i) { return "k" + std::to_string(100'000 + i); };
+  for (int open = 0; open < 3; ++open) {
+    const auto kv = open_rocks(dir.path());
+    for (int round = 0; round < 30; ++round) {
+      const auto txn = kv->begin();
+      if (round % 3 == 2) {
+        const uint64_t begin = random.below(2000), end = begin + random.below(1500);
+        txn->erase_range(key(begin), key(end));
+        model.erase(model.lower_bound(key(begin)), model.lower_bound(key(end)));
+      }
+      for (uint64_t i = random.below(200); i > 0; --i) {
+        const std::string k = key(random.below(3000)), v = std::to_string(random.next());
+        txn->put(k, v);
+        model[k] = v;
+      }
+      ASSERT_TRUE(txn->commit().has_value());
+    }
+    const auto page = kv->begin()->get_range("k", "l", {.rows_max = 10'000});
+    std::map<std::string, std::string> rows;
+    for (const KeyValue& row : page->rows) rows.emplace(row.key, row.value);
+    EXPECT_EQ(rows, model);
+  }
+}
+
 TEST(RocksKv, a_second_opener_is_refused_with_the_folder_named) {
   const TempDir dir;
   const auto kv = open_rocks(dir.path());
