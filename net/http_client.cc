@@ -51,11 +51,12 @@ HttpErrorKind kind_of(CURLcode code) {
     case CURLE_COULDNT_CONNECT:
       return HttpErrorKind::kConnect;
     case CURLE_SSL_CONNECT_ERROR:
+      return HttpErrorKind::kTls;
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_CERTPROBLEM:
     case CURLE_SSL_CIPHER:
-      return HttpErrorKind::kTls;
+      return HttpErrorKind::kCertificate;
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_BAD_CONTENT_ENCODING:
     case CURLE_WRITE_ERROR:
@@ -294,13 +295,13 @@ HttpClient::~HttpClient() = default;
 
 std::expected<HttpResponse, HttpError> HttpClient::exchange(const HttpRequest& request, Deadline deadline) {
   ++impl_->exchanges;
-  Handle handle = impl_->borrow(deadline);
+  Handle handle = deadline.expired() ? nullptr : impl_->borrow(deadline);
   if (handle == nullptr) {
     ++impl_->failures;
     if (impl_->stopped) return std::unexpected(HttpError{HttpErrorKind::kStopped, "stopped"});
-    return std::unexpected(HttpError{HttpErrorKind::kTimedOut, "the deadline passed while all " +
+    return std::unexpected(HttpError{HttpErrorKind::kTimedOut, "the deadline passed before one of the " +
                                                                    std::to_string(impl_->options.connections_max) +
-                                                                   " connections were in use"});
+                                                                   " connections was free"});
   }
 
   HeaderList headers;

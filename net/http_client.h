@@ -54,7 +54,8 @@ enum class HttpErrorKind : uint8_t {
   kBadUrl,
   kResolve,       // the host has no address
   kConnect,       // refused or unreachable
-  kTls,           // handshake or certificate
+  kTls,           // the handshake broke
+  kCertificate,   // the server's certificate or our CA file is not good
   kBroken,        // reset, or closed before a whole response
   kBadResponse,   // not HTTP, or too long
   kStalled,       // nothing moved for the stall timeout, or no connection within the connect timeout

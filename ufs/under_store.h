@@ -1,8 +1,9 @@
 // ufs/under_store.h -- the store under the volume: where objects end up.
 //
-// An UnderStore is one bucket or directory with an optional prefix; keys are relative to it, byte strings of at most
-// 1,024 bytes after the prefix is put before them, never starting with '/'. A key is an object or it is not; there are no directories
-// (`a/` may be an object of its own, beside `a/b`).
+// An UnderStore is one bucket or directory with an optional prefix; keys are relative to it, byte strings without NUL of
+// 1 to 1,024 bytes after the prefix is put before them. A key is an object or it is not; there are no directories (`a/`
+// may be an object of its own, beside `a/b`). A store may refuse keys that it cannot hold (kInvalid): MinIO refuses `.`
+// and `..` components, `//`, and components over 255 bytes.
 //
 // Threads: all methods may be called concurrently; each call blocks until its deadline at the latest.
 // Retries: transient failures (refused, reset, 5xx, throttled, lost reply of an idempotent call) are retried inside
@@ -34,7 +35,7 @@
 namespace weir::ufs {
 
 inline constexpr size_t kKeyBytesMax = 1'024;
-inline constexpr size_t kUserMetadataBytesMax = 2'048;  // names and values, S3's limit
+inline constexpr size_t kUserMetadataBytesMax = 2'048;  // names with "x-amz-meta-", and values: as MinIO counts
 inline constexpr uint64_t kPutBytesMax = 5ull << 30;    // one put() or upload_part()
 inline constexpr uint64_t kPartBytesMin = 5ull << 20;   // every part but the last
 inline constexpr uint32_t kPartsMax = 10'000;
@@ -43,7 +44,8 @@ inline constexpr size_t kEraseBatchMax = 1'000;
 // Opaque; without the quotes HTTP puts around it.
 using Etag = std::string;
 
-// User metadata: lower-case names without "x-amz-meta-".
+// User metadata: names of a-z 0-9 - _ . without "x-amz-meta-"; values of printable ASCII, no space at either end. Writes
+// of anything else are kInvalid; what others wrote is returned as it is.
 using UserMetadata = std::map<std::string, std::string, std::less<>>;
 
 struct ObjectAttributes {
@@ -63,7 +65,9 @@ struct ObjectHead {
   ObjectAttributes attributes;
 };
 
-// At most one is set.
+// At most one is set. Where the capabilities say that a store does not check them atomically, a head before the call
+// stands in. When the reply of a conditional write was lost and the repeated call fails its condition, the object there is
+// compared with what was sent: the same bytes and metadata are this call's own success.
 struct Conditions {
   std::optional<Etag> if_match;   // the object is there with this etag
   bool if_none_match = false;     // no object is there
@@ -84,7 +88,7 @@ struct Part {
   uint32_t number = 0;  // 1..kPartsMax
   Etag etag;
   uint64_t size_bytes = 0;
-  std::string checksum;  // as upload_part() returned it; empty from list_parts() where the store keeps none
+  std::string checksum;  // CRC32C as the store writes it; empty where the store keeps none
 };
 
 struct UploadInfo {
@@ -155,6 +159,7 @@ class UnderStore {
   // kNotFound when the upload is gone.
   virtual Result<std::vector<Part>> list_parts(std::string_view key, std::string_view upload_id,
                                                Deadline deadline) = 0;
+  // Uploads that are neither completed nor aborted. MinIO lists them only when the prefix is the whole key.
   virtual Result<std::vector<UploadInfo>> list_uploads(std::string_view prefix, Deadline deadline) = 0;
 
   // Server-side; objects over kPutBytesMax are copied in parts. kNotFound: no source.
@@ -169,6 +174,10 @@ class UnderStore {
   virtual Result<std::vector<Result<void>>> erase_batch(const std::vector<std::string>& keys, Deadline deadline) = 0;
 
   virtual Result<ListPage> list(const ListRequest& request, Deadline deadline) = 0;
+
+  // Calls that wait for the store end with kCancelled within about a second (kMayHaveHappened when a write was sent),
+  // later calls at once. For a shutdown that must not wait for a dead store.
+  virtual void stop() {}
 };
 
 }  // namespace weir::ufs

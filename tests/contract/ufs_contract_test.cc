@@ -1,0 +1,657 @@
+// What ufs/under_store.h promises, on every implementation and every double.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <thread>
+
+#include "base/random.h"
+#include "net/encoding.h"
+#include "testing/mem_ufs.h"
+#include "tests/minio/minio_server.h"
+#include "ufs/open_ufs.h"
+#include "ufs/s3_ufs.h"
+
+namespace weir::ufs {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+Deadline soon() { return Deadline::after(std::chrono::seconds(60)); }
+
+std::span<const std::byte> bytes(std::string_view text) { return net::bytes_of(text); }
+
+std::string noise(size_t size, uint64_t seed) {
+  Random random(seed);
+  std::string text(size, '\0');
+  for (size_t i = 0; i < size; i += 8) {
+    const uint64_t word = random.next();
+    std::memcpy(text.data() + i, &word, std::min<size_t>(8, size - i));
+  }
+  return text;
+}
+
+// One server for the whole binary; started by the main thread, which outlives every test.
+struct Minio {
+  static constexpr const char* kBucket = "contract";
+  std::unique_ptr<testing::MinioServer> server;
+  std::string why_missing;
+
+  static Minio& instance() {
+    static Minio minio;
+    return minio;
+  }
+
+  UfsOptions options() const {
+    return {{{"s3.endpoint", server->endpoint()},
+             {"s3.access.key", server->access_key()},
+             {"s3.secret.key", server->secret_key()}}};
+  }
+
+ private:
+  Minio() {
+    if (const auto missing = testing::MinioServer::missing()) {
+      why_missing = *missing;
+      return;
+    }
+    auto started = testing::MinioServer::start();
+    if (!started) {
+      why_missing = started.error().to_string();
+      return;
+    }
+    server = *std::move(started);
+    if (const auto made = server->create_bucket(kBucket); !made) {
+      why_missing = made.error().to_string();
+      server = nullptr;
+    }
+  }
+};
+
+struct Store {
+  std::string name;
+  // A fresh, empty store; null with `*why` when it cannot be had here.
+  std::function<std::unique_ptr<UnderStore>(std::string* why)> open;
+  bool takes_unix_unfriendly_keys = true;
+};
+
+std::string unique_name() {
+  static std::atomic<int> last = 0;
+  return "t" + std::to_string(++last) + "-" + std::to_string(Random::from_entropy().below(1u << 30));
+}
+
+std::vector<Store> stores() {
+  return {
+      {"Mem", [](std::string*) { return std::make_unique<testing::MemUfs>(); }},
+      {"MemUnconditional",
+       [](std::string*) {
+         return std::make_unique<testing::MemUfs>(testing::MemUfsOptions{.capabilities = {}, .prefix = "p/"});
+       }},
+      {"S3OnMinio",
+       [](std::string* why) -> std::unique_ptr<UnderStore> {
+         Minio& minio = Minio::instance();
+         if (minio.server == nullptr) {
+           *why = minio.why_missing;
+           return nullptr;
+         }
+         auto store = open_ufs(std::string("s3://") + Minio::kBucket + "/" + unique_name(), minio.options());
+         if (!store) {
+           ADD_FAILURE() << store.error().to_string();
+           return nullptr;
+         }
+         return *std::move(store);
+       },
+       false},
+  };
+}
+
+class UfsContract : public ::testing::TestWithParam<Store> {
+ protected:
+  void SetUp() override {
+    std::string why;
+    store_ = GetParam().open(&why);
+    if (store_ == nullptr) GTEST_SKIP() << "SKIPPED: " << why;
+    const auto found = store_->probe(soon());
+    ASSERT_TRUE(found) << found.error().to_string();
+    capabilities_ = *found;
+  }
+
+  Etag must_put(std::string_view key, std::string_view body, const PutOptions& options = {}) {
+    auto etag = store_->put(key, bytes(body), options, soon());
+    EXPECT_TRUE(etag) << etag.error().to_string();
+    return etag.value_or("");
+  }
+
+  ObjectHead must_head(std::string_view key) {
+    auto found = store_->head(key, soon());
+    EXPECT_TRUE(found) << found.error().to_string();
+    return found.value_or(ObjectHead{});
+  }
+
+  std::string must_get(std::string_view key) {
+    const auto found = store_->head(key, soon());
+    if (!found) return "<" + found.error().to_string() + ">";
+    std::string body(found->info.size_bytes, '\0');
+    const auto got = store_->get(key, 0, std::as_writable_bytes(std::span(body)), found->info.etag, soon());
+    if (!got) return "<" + got.error().to_string() + ">";
+    EXPECT_EQ(*got, body.size());
+    return body;
+  }
+
+  struct Listing {
+    std::vector<std::string> keys;
+    std::vector<std::string> prefixes;
+    int pages = 0;
+  };
+  Listing list_all(ListRequest request) {
+    Listing all;
+    while (true) {
+      const auto page = store_->list(request, soon());
+      if (!page) {
+        ADD_FAILURE() << page.error().to_string();
+        return all;
+      }
+      ++all.pages;
+      for (const ObjectInfo& object : page->objects) all.keys.push_back(object.key);
+      all.prefixes.insert(all.prefixes.end(), page->prefixes.begin(), page->prefixes.end());
+      EXPECT_LE(page->objects.size() + page->prefixes.size(), request.keys_max);
+      if (page->token.empty()) return all;
+      request.token = page->token;
+    }
+  }
+
+  std::unique_ptr<UnderStore> store_;
+  Capabilities capabilities_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Stores, UfsContract, ::testing::ValuesIn(stores()),
+                         [](const auto& info) { return info.param.name; });
+
+TEST_P(UfsContract, probe_leaves_nothing_behind) { EXPECT_THAT(list_all({}).keys, IsEmpty()); }
+
+TEST_P(UfsContract, bytes_and_metadata_round_trip) {
+  ObjectAttributes attributes{"text/plain", {{"mode", "33188"}, {"mtime", "1700000000.123456789"}, {"x_y.z", "a = b"}}};
+  const std::string body = noise(100'001, 1);
+  const Etag etag = must_put("dir/file", body, {.attributes = attributes});
+  EXPECT_FALSE(etag.empty());
+  EXPECT_FALSE(etag.contains('"'));
+  const auto found = store_->head("dir/file", soon());
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_EQ(found->info.key, "dir/file");
+  EXPECT_EQ(found->info.etag, etag);
+  EXPECT_EQ(found->info.size_bytes, body.size());
+  EXPECT_EQ(found->attributes.content_type, "text/plain");
+  EXPECT_EQ(found->attributes.user, attributes.user);
+  EXPECT_LT(std::chrono::abs(found->info.last_modified - system_clock().wall_now()), std::chrono::minutes(5));
+  EXPECT_EQ(must_get("dir/file"), body);
+}
+
+TEST_P(UfsContract, any_key_is_an_object) {
+  std::vector<std::string> keys = {"a b",        "a+b",  "a%20b",     "a%2fb", "\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80",
+                                   "q?x=1&y#z", "~!@$*()'", "semi;colon,=", "<&\">", "back\\slash", "tab\there",
+                                   std::string(255, 'n') + "/x"};
+  if (GetParam().takes_unix_unfriendly_keys) {
+    keys.insert(keys.end(), {"a//b", "./a", "../a", "a/../b", "a/.", "..", ".", "/lead", "//", "raw\xff\xfe",
+                             std::string(300, 'l'), std::string(1'000, 'm'), ".weir-ufs/x", "a/.weir-ufs/y"});
+  }
+  for (const std::string& key : keys) must_put(key, "body of " + key);
+  for (const std::string& key : keys) EXPECT_EQ(must_get(key), "body of " + key);
+  std::ranges::sort(keys);
+  EXPECT_EQ(list_all({}).keys, keys);
+  const auto results = store_->erase_batch(keys, soon());
+  ASSERT_TRUE(results) << results.error().to_string();
+  for (const auto& result : *results) EXPECT_TRUE(result) << result.error().to_string();
+  EXPECT_THAT(list_all({}).keys, IsEmpty());
+}
+
+TEST_P(UfsContract, keys_over_the_limit_and_empty_ones_are_invalid) {
+  EXPECT_TRUE(failed_with(store_->put("", {}, {}, soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->put(std::string(1'025, 'x'), {}, {}, soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->head(std::string(1'025, 'x'), soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->put(std::string("a\0b", 3), {}, {}, soon()), ErrorCode::kInvalid));
+}
+
+TEST_P(UfsContract, an_object_stands_beside_objects_below_it) {
+  if (!GetParam().takes_unix_unfriendly_keys) GTEST_SKIP() << "SKIPPED: MinIO cannot hold `a` beside `a/b`";
+  must_put("a", "1");
+  must_put("a/b", "2");
+  must_put("a/", "");
+  must_put("a/b/c", "3");
+  must_put("d/", "data in a directory object");
+  EXPECT_EQ(must_get("a"), "1");
+  EXPECT_EQ(must_get("a/b"), "2");
+  EXPECT_EQ(must_get("a/"), "");
+  EXPECT_EQ(must_get("a/b/c"), "3");
+  EXPECT_EQ(must_get("d/"), "data in a directory object");
+  EXPECT_THAT(list_all({}).keys, ElementsAre("a", "a/", "a/b", "a/b/c", "d/"));
+  ASSERT_TRUE(store_->erase("a", std::nullopt, soon()));
+  EXPECT_THAT(list_all({}).keys, ElementsAre("a/", "a/b", "a/b/c", "d/"));
+  ASSERT_TRUE(store_->erase("a/b", std::nullopt, soon()));
+  EXPECT_EQ(must_get("a/b/c"), "3");
+  EXPECT_TRUE(failed_with(store_->head("a/b", soon()), ErrorCode::kNotFound));
+}
+
+TEST_P(UfsContract, an_object_can_come_after_objects_below_it) {
+  if (!GetParam().takes_unix_unfriendly_keys) GTEST_SKIP() << "SKIPPED: MinIO cannot hold `a` beside `a/b`";
+  must_put("a/b", "2");
+  EXPECT_TRUE(failed_with(store_->head("a", soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(failed_with(store_->head("a/", soon()), ErrorCode::kNotFound));
+  must_put("a", "1");
+  EXPECT_EQ(must_get("a"), "1");
+  EXPECT_EQ(must_get("a/b"), "2");
+  must_put("a", "one");
+  ASSERT_TRUE(store_->erase("a/b", std::nullopt, soon()));
+  EXPECT_EQ(must_get("a"), "one");
+  EXPECT_THAT(list_all({}).keys, ElementsAre("a"));
+}
+
+TEST_P(UfsContract, directory_objects_are_objects) {
+  must_put("dir/", "", {.attributes = {.user = {{"mode", "16877"}}}});
+  const auto found = store_->head("dir/", soon());
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_EQ(found->info.size_bytes, 0u);
+  EXPECT_EQ(found->attributes.user.at("mode"), "16877");
+  must_put("dir/x", "x");
+  EXPECT_THAT(list_all({}).keys, ElementsAre("dir/", "dir/x"));
+  ASSERT_TRUE(store_->erase("dir/", std::nullopt, soon()));
+  EXPECT_THAT(list_all({}).keys, ElementsAre("dir/x"));
+  EXPECT_TRUE(failed_with(store_->head("dir/", soon()), ErrorCode::kNotFound));
+  ASSERT_TRUE(store_->erase("dir/x", std::nullopt, soon()));
+  EXPECT_THAT(list_all({.delimiter = "/"}).prefixes, IsEmpty());
+}
+
+TEST_P(UfsContract, the_empty_object_is_an_object) {
+  must_put("empty", "");
+  EXPECT_EQ(must_get("empty"), "");
+  std::array<std::byte, 8> buffer;
+  ObjectInfo info;
+  const auto got = store_->get("empty", 0, buffer, std::nullopt, soon(), &info);
+  ASSERT_TRUE(got) << got.error().to_string();
+  EXPECT_EQ(*got, 0u);
+  EXPECT_EQ(info.key, "empty");
+  EXPECT_EQ(info.size_bytes, 0u);
+}
+
+TEST_P(UfsContract, get_reads_ranges_and_stops_at_the_end) {
+  const std::string body = noise(10'000, 2);
+  const Etag etag = must_put("o", body);
+  const auto read = [&](uint64_t offset, size_t size) {
+    std::string buffer(size, '?');
+    ObjectInfo info;
+    const auto got = store_->get("o", offset, std::as_writable_bytes(std::span(buffer)), etag, soon(), &info);
+    if (!got) return "<" + got.error().to_string() + ">";
+    EXPECT_EQ(info.size_bytes, body.size());
+    EXPECT_EQ(info.etag, etag);
+    return buffer.substr(0, *got);
+  };
+  EXPECT_EQ(read(0, 10'000), body);
+  EXPECT_EQ(read(0, 20'000), body);
+  EXPECT_EQ(read(0, 1), body.substr(0, 1));
+  EXPECT_EQ(read(5'000, 100), body.substr(5'000, 100));
+  EXPECT_EQ(read(9'999, 100), body.substr(9'999));
+  EXPECT_EQ(read(10'000, 100), "");
+  EXPECT_EQ(read(1ull << 40, 100), "");
+  EXPECT_EQ(read(5, 0), "");
+}
+
+TEST_P(UfsContract, get_with_another_etag_is_a_failed_precondition) {
+  const Etag old = must_put("o", "old");
+  const Etag now = must_put("o", "new");
+  EXPECT_NE(old, now);
+  std::array<std::byte, 3> buffer;
+  EXPECT_TRUE(failed_with(store_->get("o", 0, buffer, old, soon()), ErrorCode::kPrecondition));
+  EXPECT_TRUE(failed_with(store_->get("o", 100, buffer, old, soon()), ErrorCode::kPrecondition));
+  EXPECT_TRUE(store_->get("o", 0, buffer, now, soon()));
+}
+
+TEST_P(UfsContract, absent_objects_are_not_found) {
+  std::array<std::byte, 3> buffer;
+  EXPECT_TRUE(failed_with(store_->head("none", soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(failed_with(store_->get("none", 0, buffer, std::nullopt, soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(failed_with(store_->get("none", 0, {}, std::nullopt, soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(failed_with(store_->copy("none", "x", {}, soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(store_->erase("none", std::nullopt, soon()));
+  EXPECT_TRUE(store_->erase("none", Etag("e"), soon()));
+  EXPECT_TRUE(failed_with(store_->list_parts("none", "upload", soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(store_->abort_multipart("none", "upload", soon()));
+}
+
+TEST_P(UfsContract, metadata_that_cannot_travel_is_refused) {
+  for (const char* value : {"two\nlines", "\xc3\xa9", " lead", "trail "}) {
+    EXPECT_TRUE(failed_with(store_->put("o", {}, {.attributes = {.user = {{"n", value}}}}, soon()), ErrorCode::kInvalid));
+  }
+  EXPECT_TRUE(failed_with(store_->put("o", {}, {.attributes = {.user = {{"Upper", "v"}}}}, soon()), ErrorCode::kInvalid));
+  const ObjectAttributes large{.user = {{"n", std::string(2'048 - 11, 'v')}}};
+  EXPECT_TRUE(failed_with(store_->put("o", {}, {.attributes = large}, soon()), ErrorCode::kTooLarge));
+  const ObjectAttributes largest{.user = {{"n", std::string(2'048 - 12, 'v')}}};
+  must_put("o", "", {.attributes = largest});
+  EXPECT_EQ(must_head("o").attributes.user, largest.user);
+}
+
+TEST_P(UfsContract, put_replaces_whole_objects_and_their_metadata) {
+  must_put("o", "long body", {.attributes = {.user = {{"a", "1"}, {"b", "2"}}}});
+  must_put("o", "short", {.attributes = {.user = {{"c", "3"}}}});
+  EXPECT_EQ(must_get("o"), "short");
+  EXPECT_EQ(must_head("o").attributes.user, (UserMetadata{{"c", "3"}}));
+}
+
+TEST_P(UfsContract, conditions_of_put_hold) {
+  const auto put = [&](const Conditions& conditions, std::string_view body) {
+    return store_->put("o", bytes(body), {.conditions = conditions}, soon());
+  };
+  EXPECT_TRUE(failed_with(put({.if_match = "0123456789abcdef0123456789abcdef"}, "x"), ErrorCode::kPrecondition));
+  const auto first = put({.if_none_match = true}, "1");
+  ASSERT_TRUE(first) << first.error().to_string();
+  EXPECT_TRUE(failed_with(put({.if_none_match = true}, "2"), ErrorCode::kPrecondition));
+  const auto second = put({.if_match = *first}, "2");
+  ASSERT_TRUE(second) << second.error().to_string();
+  EXPECT_TRUE(failed_with(put({.if_match = *first}, "3"), ErrorCode::kPrecondition));
+  EXPECT_EQ(must_get("o"), "2");
+  EXPECT_TRUE(failed_with(put({.if_match = *second, .if_none_match = true}, "3"), ErrorCode::kInvalid));
+}
+
+TEST_P(UfsContract, of_racing_conditional_puts_one_wins) {
+  if (!capabilities_.conditional_put) GTEST_SKIP() << "SKIPPED: the store has no atomic conditional put";
+  for (int round = 0; round < 5; ++round) {
+    const std::string key = "race" + std::to_string(round);
+    const std::optional<Etag> base = round % 2 == 0 ? std::nullopt : std::optional(must_put(key, "base"));
+    std::atomic<int> winners = 0;
+    std::string winning_body;
+    {
+      std::vector<std::jthread> threads;
+      for (int t = 0; t < 8; ++t) {
+        threads.emplace_back([&, t] {
+          const std::string body = "from thread " + std::to_string(t);
+          const auto done =
+              store_->put(key, bytes(body), {.conditions = {.if_match = base, .if_none_match = !base}}, soon());
+          if (done) {
+            ++winners;
+            winning_body = body;
+          } else {
+            EXPECT_EQ(done.error(), ErrorCode::kPrecondition) << done.error().to_string();
+          }
+        });
+      }
+    }
+    EXPECT_EQ(winners, 1);
+    EXPECT_EQ(must_get(key), winning_body);
+  }
+}
+
+TEST_P(UfsContract, multipart_upload_makes_one_object) {
+  const std::string first = noise(kPartBytesMin, 3);
+  const std::string second = noise(kPartBytesMin + 7, 4);
+  const std::string third = "the end";
+  const auto id = store_->create_multipart("big", {"application/x-test", {{"k", "v"}}}, soon());
+  ASSERT_TRUE(id) << id.error().to_string();
+  std::vector<Part> parts(3);
+  // Out of order; the second one twice, the last one counts.
+  const auto upload = [&](uint32_t number, std::string_view body) {
+    auto part = store_->upload_part("big", *id, number, bytes(body), soon());
+    ASSERT_TRUE(part) << part.error().to_string();
+    EXPECT_EQ(part->number, number);
+    EXPECT_EQ(part->size_bytes, body.size());
+    parts[number - 1] = *part;
+  };
+  upload(3, third);
+  upload(2, first);
+  upload(1, first);
+  upload(2, second);
+  EXPECT_TRUE(failed_with(store_->head("big", soon()), ErrorCode::kNotFound));
+  EXPECT_THAT(list_all({}).keys, IsEmpty());
+
+  const auto listed = store_->list_parts("big", *id, soon());
+  ASSERT_TRUE(listed) << listed.error().to_string();
+  ASSERT_EQ(listed->size(), 3u);
+  for (size_t i = 0; i < 3; ++i) {
+    EXPECT_EQ((*listed)[i].number, parts[i].number);
+    EXPECT_EQ((*listed)[i].etag, parts[i].etag);
+    EXPECT_EQ((*listed)[i].size_bytes, parts[i].size_bytes);
+    EXPECT_EQ((*listed)[i].checksum, parts[i].checksum);
+  }
+  const auto uploads = store_->list_uploads("big", soon());
+  ASSERT_TRUE(uploads) << uploads.error().to_string();
+  ASSERT_EQ(uploads->size(), 1u);
+  EXPECT_EQ((*uploads)[0].key, "big");
+  EXPECT_EQ((*uploads)[0].upload_id, *id);
+
+  // Resumed: completed with what the listing said.
+  const auto etag = store_->complete_multipart("big", *id, *listed, {}, soon());
+  ASSERT_TRUE(etag) << etag.error().to_string();
+  EXPECT_EQ(must_get("big"), first + second + third);
+  const auto found = store_->head("big", soon());
+  EXPECT_EQ(found->info.etag, *etag);
+  EXPECT_EQ(found->attributes.content_type, "application/x-test");
+  EXPECT_EQ(found->attributes.user.at("k"), "v");
+  const auto again = store_->complete_multipart("big", *id, *listed, {}, soon());
+  ASSERT_TRUE(again) << again.error().to_string();
+  EXPECT_EQ(*again, *etag);
+  EXPECT_TRUE(failed_with(store_->list_parts("big", *id, soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(store_->abort_multipart("big", *id, soon()));
+  EXPECT_EQ(must_get("big").size(), first.size() + second.size() + third.size());
+}
+
+TEST_P(UfsContract, completing_is_not_repeatable_once_the_object_is_another) {
+  const auto id = store_->create_multipart("o", {}, soon());
+  ASSERT_TRUE(id);
+  const auto part = store_->upload_part("o", *id, 1, bytes("parts"), soon());
+  ASSERT_TRUE(part);
+  ASSERT_TRUE(store_->complete_multipart("o", *id, {*part}, {}, soon()));
+  must_put("o", "another");
+  EXPECT_TRUE(failed_with(store_->complete_multipart("o", *id, {*part}, {}, soon()), ErrorCode::kNotFound));
+  EXPECT_EQ(must_get("o"), "another");
+}
+
+TEST_P(UfsContract, completing_with_a_condition_is_repeatable) {
+  const auto id = store_->create_multipart("o", {}, soon());
+  ASSERT_TRUE(id);
+  const auto part = store_->upload_part("o", *id, 1, bytes("parts"), soon());
+  ASSERT_TRUE(part);
+  const auto etag = store_->complete_multipart("o", *id, {*part}, {.if_none_match = true}, soon());
+  ASSERT_TRUE(etag) << etag.error().to_string();
+  const auto again = store_->complete_multipart("o", *id, {*part}, {.if_none_match = true}, soon());
+  ASSERT_TRUE(again) << again.error().to_string();
+  EXPECT_EQ(*again, *etag);
+}
+
+TEST_P(UfsContract, conditions_of_complete_hold) {
+  const Etag there = must_put("o", "there");
+  const auto id = store_->create_multipart("o", {}, soon());
+  ASSERT_TRUE(id);
+  const auto part = store_->upload_part("o", *id, 1, bytes("parts"), soon());
+  ASSERT_TRUE(part);
+  EXPECT_TRUE(failed_with(store_->complete_multipart("o", *id, {*part}, {.if_none_match = true}, soon()),
+                          ErrorCode::kPrecondition));
+  EXPECT_EQ(must_get("o"), "there");
+  const auto done = store_->complete_multipart("o", *id, {*part}, {.if_match = there}, soon());
+  ASSERT_TRUE(done) << done.error().to_string();
+  EXPECT_EQ(must_get("o"), "parts");
+}
+
+TEST_P(UfsContract, an_aborted_upload_is_gone) {
+  const auto id = store_->create_multipart("o", {}, soon());
+  ASSERT_TRUE(id);
+  const auto part = store_->upload_part("o", *id, 1, bytes("x"), soon());
+  ASSERT_TRUE(part);
+  ASSERT_TRUE(store_->abort_multipart("o", *id, soon()));
+  EXPECT_TRUE(store_->abort_multipart("o", *id, soon()));
+  EXPECT_TRUE(failed_with(store_->upload_part("o", *id, 2, bytes("x"), soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(failed_with(store_->list_parts("o", *id, soon()), ErrorCode::kNotFound));
+  EXPECT_TRUE(failed_with(store_->complete_multipart("o", *id, {*part}, {}, soon()), ErrorCode::kNotFound));
+  EXPECT_THAT(*store_->list_uploads("o", soon()), IsEmpty());
+}
+
+TEST_P(UfsContract, wrong_parts_are_refused) {
+  const auto id = store_->create_multipart("o", {}, soon());
+  ASSERT_TRUE(id);
+  const auto small = store_->upload_part("o", *id, 1, bytes("small"), soon());
+  const auto last = store_->upload_part("o", *id, 2, bytes("last"), soon());
+  ASSERT_TRUE(small && last);
+  EXPECT_TRUE(failed_with(store_->complete_multipart("o", *id, {}, {}, soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->complete_multipart("o", *id, {*last, *small}, {}, soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->complete_multipart("o", *id, {*small, *last}, {}, soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->upload_part("o", *id, 0, bytes("x"), soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->upload_part("o", *id, kPartsMax + 1, bytes("x"), soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(failed_with(store_->head("o", soon()), ErrorCode::kNotFound));
+}
+
+TEST_P(UfsContract, parts_can_be_copied) {
+  if (!capabilities_.multipart_copy) GTEST_SKIP() << "SKIPPED: the store cannot copy into a part";
+  const std::string body = noise(kPartBytesMin + 1'000, 5);
+  const Etag etag = must_put("source", body);
+  const auto id = store_->create_multipart("o", {}, soon());
+  ASSERT_TRUE(id);
+  const auto copied = store_->upload_part_copy("o", *id, 1, "source", etag, 1'000, kPartBytesMin, soon());
+  ASSERT_TRUE(copied) << copied.error().to_string();
+  EXPECT_TRUE(failed_with(store_->upload_part_copy("o", *id, 2, "source", Etag("other"), 0, 10, soon()),
+                          ErrorCode::kPrecondition));
+  EXPECT_TRUE(failed_with(store_->upload_part_copy("o", *id, 2, "none", std::nullopt, 0, 10, soon()),
+                          ErrorCode::kNotFound));
+  EXPECT_TRUE(failed_with(store_->upload_part_copy("o", *id, 2, "source", etag, body.size() - 5, 10, soon()),
+                          ErrorCode::kInvalid));
+  const auto changed = store_->upload_part("o", *id, 2, bytes("changed"), soon());
+  ASSERT_TRUE(changed);
+  const auto done = store_->complete_multipart("o", *id, {*copied, *changed}, {}, soon());
+  ASSERT_TRUE(done) << done.error().to_string();
+  EXPECT_EQ(must_get("o"), body.substr(1'000) + "changed");
+}
+
+TEST_P(UfsContract, copy_keeps_or_replaces_attributes) {
+  const Etag etag = must_put("from", "body", {.attributes = {"text/plain", {{"a", "1"}}}});
+  const auto kept = store_->copy("from", "kept x", {}, soon());
+  ASSERT_TRUE(kept) << kept.error().to_string();
+  EXPECT_EQ(must_get("kept x"), "body");
+  EXPECT_EQ(must_head("kept x").info.etag, *kept);
+  EXPECT_EQ(must_head("kept x").attributes.user, (UserMetadata{{"a", "1"}}));
+  EXPECT_EQ(must_head("kept x").attributes.content_type, "text/plain");
+  const ObjectAttributes other{"text/html", {{"b", "2"}}};
+  const auto replaced = store_->copy("from", "d/replaced", {.source_if_match = etag, .attributes = other}, soon());
+  ASSERT_TRUE(replaced) << replaced.error().to_string();
+  EXPECT_EQ(must_get("d/replaced"), "body");
+  EXPECT_EQ(must_head("d/replaced").attributes.user, other.user);
+  EXPECT_EQ(must_head("d/replaced").attributes.content_type, "text/html");
+  ASSERT_TRUE(store_->copy("from", "from", {.attributes = other}, soon()));
+  EXPECT_EQ(must_get("from"), "body");
+  EXPECT_EQ(must_head("from").attributes.user, other.user);
+  EXPECT_TRUE(failed_with(store_->copy("from", "from", {}, soon()), ErrorCode::kInvalid));
+}
+
+TEST_P(UfsContract, conditions_of_copy_hold) {
+  const Etag from = must_put("from", "new");
+  const Etag to = must_put("to", "old");
+  EXPECT_TRUE(failed_with(store_->copy("from", "x", {.source_if_match = to}, soon()), ErrorCode::kPrecondition));
+  EXPECT_TRUE(failed_with(store_->copy("from", "to", {.conditions = {.if_none_match = true}}, soon()),
+                          ErrorCode::kPrecondition));
+  EXPECT_TRUE(failed_with(store_->copy("from", "to", {.conditions = {.if_match = from}}, soon()),
+                          ErrorCode::kPrecondition));
+  EXPECT_EQ(must_get("to"), "old");
+  ASSERT_TRUE(store_->copy("from", "to", {.source_if_match = from, .conditions = {.if_match = to}}, soon()));
+  ASSERT_TRUE(store_->copy("from", "x", {.conditions = {.if_none_match = true}}, soon()));
+  EXPECT_EQ(must_get("to"), "new");
+  EXPECT_EQ(must_get("x"), "new");
+}
+
+TEST_P(UfsContract, erase_with_another_etag_is_a_failed_precondition) {
+  const Etag old = must_put("o", "old");
+  const Etag now = must_put("o", "new");
+  EXPECT_TRUE(failed_with(store_->erase("o", old, soon()), ErrorCode::kPrecondition));
+  EXPECT_EQ(must_get("o"), "new");
+  ASSERT_TRUE(store_->erase("o", now, soon()));
+  EXPECT_TRUE(failed_with(store_->head("o", soon()), ErrorCode::kNotFound));
+}
+
+TEST_P(UfsContract, erase_batch_answers_for_each_key) {
+  must_put("a", "1");
+  must_put("c&<", "1");
+  must_put("d", "1");
+  const auto results = store_->erase_batch({"a", "absent", "c&<", std::string(1'025, 'x'), "a"}, soon());
+  ASSERT_TRUE(results) << results.error().to_string();
+  ASSERT_EQ(results->size(), 5u);
+  EXPECT_TRUE((*results)[0]);
+  EXPECT_TRUE((*results)[1]);
+  EXPECT_TRUE((*results)[2]);
+  EXPECT_TRUE(failed_with((*results)[3], ErrorCode::kInvalid));
+  EXPECT_TRUE((*results)[4]);
+  EXPECT_THAT(list_all({}).keys, ElementsAre("d"));
+  EXPECT_TRUE(failed_with(store_->erase_batch(std::vector<std::string>(1'001, "k"), soon()), ErrorCode::kInvalid));
+  EXPECT_TRUE(store_->erase_batch({}, soon()));
+}
+
+TEST_P(UfsContract, listing_is_complete_in_byte_order_and_paged) {
+  std::vector<std::string> keys;
+  for (int i = 0; i < 2'500; ++i) keys.push_back("n/" + std::to_string(i));
+  for (const char* odd : {"a-b", "a/x", "a0", "a/\xc3\xa9", "a/z z", "n-/x", "n0"}) keys.push_back(odd);
+  {
+    std::atomic<size_t> next = 0;
+    std::vector<std::jthread> threads;
+    for (int t = 0; t < 8; ++t) {
+      threads.emplace_back([&] {
+        for (size_t i = next++; i < keys.size(); i = next++) must_put(keys[i], "x");
+      });
+    }
+  }
+  std::ranges::sort(keys);
+  const Listing all = list_all({});
+  EXPECT_EQ(all.keys, keys);
+  EXPECT_EQ(all.pages, 3);
+  EXPECT_EQ(list_all({.prefix = "n/", .keys_max = 700}).keys.size(), 2'500u);
+
+  const Listing top = list_all({.delimiter = "/"});
+  EXPECT_THAT(top.keys, ElementsAre("a-b", "a0", "n0"));
+  EXPECT_THAT(top.prefixes, ElementsAre("a/", "n-/", "n/"));
+  const Listing paged = list_all({.delimiter = "/", .keys_max = 1});
+  EXPECT_EQ(paged.keys, top.keys);
+  EXPECT_EQ(paged.prefixes, top.prefixes);
+  EXPECT_EQ(paged.pages, 6);
+  EXPECT_THAT(list_all({.prefix = "a/", .delimiter = "/"}).keys, ElementsAre("a/x", "a/z z", "a/\xc3\xa9"));
+  EXPECT_THAT(list_all({.prefix = "a"}).keys, ElementsAre("a-b", "a/x", "a/z z", "a/\xc3\xa9", "a0"));
+  EXPECT_THAT(list_all({.prefix = "none"}).keys, IsEmpty());
+
+  EXPECT_THAT(list_all({.prefix = "a", .start_after = "a/x"}).keys, ElementsAre("a/z z", "a/\xc3\xa9", "a0"));
+  EXPECT_THAT(list_all({.prefix = "a", .start_after = "a/y"}).keys, ElementsAre("a/z z", "a/\xc3\xa9", "a0"));
+  EXPECT_EQ(list_all({.prefix = "a", .start_after = "A"}).keys.size(), 5u);
+  EXPECT_THAT(list_all({.start_after = "n0"}).keys, IsEmpty());
+  EXPECT_EQ(list_all({.start_after = "n/2499", .keys_max = 100}).keys,
+            std::vector<std::string>(std::ranges::upper_bound(keys, "n/2499"), keys.end()));
+}
+
+TEST_P(UfsContract, listing_tells_size_etag_and_time) {
+  const Etag etag = must_put("o", "12345");
+  const auto page = store_->list({}, soon());
+  ASSERT_TRUE(page);
+  ASSERT_EQ(page->objects.size(), 1u);
+  EXPECT_EQ(page->objects[0].size_bytes, 5u);
+  EXPECT_EQ(page->objects[0].etag, etag);
+  EXPECT_LT(std::chrono::abs(page->objects[0].last_modified - system_clock().wall_now()), std::chrono::minutes(5));
+}
+
+TEST_P(UfsContract, a_passed_deadline_fails_at_once) {
+  must_put("o", "x");
+  const auto found = store_->head("o", Deadline::after(std::chrono::seconds(-1)));
+  EXPECT_TRUE(failed_with(found, ErrorCode::kTimedOut));
+}
+
+TEST_P(UfsContract, a_reader_sees_one_whole_version) {
+  const std::string one(300'000, '1');
+  const std::string two(200'000, '2');
+  must_put("o", one);
+  std::atomic<bool> done = false;
+  std::jthread writer([&] {
+    for (int i = 0; i < 20; ++i) must_put("o", i % 2 == 0 ? two : one);
+    done = true;
+  });
+  std::string buffer(400'000, '\0');
+  while (!done) {
+    const auto got = store_->get("o", 0, std::as_writable_bytes(std::span(buffer)), std::nullopt, soon());
+    ASSERT_TRUE(got) << got.error().to_string();
+    const std::string_view body = std::string_view(buffer).substr(0, *got);
+    ASSERT_TRUE(body == one || body == two) << body.size();
+  }
+}
+
+}  // namespace
+}  // namespace weir::ufs
