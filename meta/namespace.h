@@ -14,7 +14,9 @@
 #pragma once
 
 #include <atomic>
+#include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -96,10 +98,8 @@ struct Claim {
   // What is expected under `key`: an etag, nothing, or unknown (a whiteout or claim whose outcome was lost).
   enum class Expect : uint8_t { kNothing, kEtag, kUnknown } expect = Expect::kNothing;
   std::string expect_etag;
-  // Of a whiteout that the claim took over: whose token the object may carry; else 0.
+  // Of the whiteout that the claim took over: what lies under the key may still carry that inode's token.
   InodeId former{};
-  // A write mark stands. Without one nobody can change the local file before a new generation is committed.
-  bool open_for_write = true;
   // Another living inode's object is in the way and must be moved first; nothing was claimed.
   std::optional<InodeId> blocked_by;
   // The inode may be open for write. Then bytes whose local ctime is not inode.content_ctime_ns were not committed and
@@ -176,6 +176,21 @@ class IdBlocks {
   std::mutex mutex_;  // held over the transaction that takes a block
   uint64_t next_ = 0;
   uint64_t end_ = 0;
+};
+
+// Keys whose objects were erased lately: a listing begun before must not bring them back. Threads: concurrent.
+class RecentErasures {
+ public:
+  void add(MountId mount, const std::string& key, int64_t now_ns);
+  // Whether the object may have been erased after `since_ns`; says yes rather too often than too rarely.
+  bool erased_since(MountId mount, const std::string& key, int64_t since_ns) const;
+
+ private:
+  static constexpr size_t kKeysMax = 100'000;
+  mutable std::mutex mutex_;  // leaf
+  std::map<std::pair<MountId, std::string>, int64_t> keys_;
+  std::deque<std::pair<int64_t, std::pair<MountId, std::string>>> order_;
+  int64_t forgotten_until_ns_ = 0;
 };
 
 struct NamespaceOptions {
@@ -313,6 +328,7 @@ class Namespace {
     std::vector<InodeId> content_changed;   // caches of these are stale
     std::vector<std::pair<InodeId, std::string>> entries_changed;
     std::vector<LocalFileId> stale_local_files;
+    std::vector<std::string> shadowed;      // names of objects that a directory of the same name hides
   };
   // kStale when the directory's lower layer is another prefix by now.
   Result<LowerChanges> merge_lower(InodeId directory, const format::Lower& lower,
@@ -326,12 +342,13 @@ class Namespace {
   Result<std::vector<format::Mount>> mounts();
   Result<format::Mount> add_mount(std::string_view name, std::string_view uri,
                                   const std::vector<std::pair<std::string, std::string>>& properties);
-  // kNotEmpty while anything below it is not persisted.
-  Result<void> remove_mount(std::string_view name);
+  // Forgets the mount point and everything below it; the bucket keeps its objects. kNotEmpty while anything below it waits to
+  // be persisted or erased. `forget` is called for every local file that is nobody's any more.
+  Result<void> remove_mount(std::string_view name, const std::function<void(LocalFileId)>& forget);
   Result<std::optional<std::string>> document(std::string_view name);
   Result<void> put_document(std::string_view name, std::string_view text);
-  // In force from the next operation on; files that the new rules want persisted are queued behind the caller.
-  void set_rules(std::shared_ptr<const PathRules> rules);
+  // In force from the next operation on. Queues TRANSIENT files that the new rules want persisted.
+  Result<void> set_rules(std::shared_ptr<const PathRules> rules);
   std::shared_ptr<const PathRules> rules() const;
 
  private:
@@ -339,6 +356,8 @@ class Namespace {
 
   // The policy of the inode's path. One rule for all paths costs no walk.
   Result<WritePolicy> policy_of(Tables& tables, const Inode& inode) const;
+  Result<bool> something_waits(Tables& tables, MountId mount);
+  Result<void> forget_mount(InodeId directory, MountId mount, const std::function<void(LocalFileId)>& forget);
   bool refresh_due(const Inode& directory, int64_t now_ns) const;
   enum class FileKind : uint8_t { kDirectory, kOther };
   Result<Unlinked> remove_name(InodeId parent, std::string_view name, InUse in_use, FileKind kind);
@@ -348,6 +367,7 @@ class Namespace {
   const NamespaceOptions options_;
   const std::string volume_id_;
   std::atomic<std::shared_ptr<const PathRules>> rules_;
+  RecentErasures recent_erasures_;
   IdBlocks inode_ids_;
   IdBlocks local_file_ids_;
 };

@@ -17,6 +17,9 @@ inline constexpr size_t kNameBytesMax = 255;
 inline constexpr size_t kSymlinkBytesMax = 4'096;       // the kernel's limit counts the NUL: 4,095 through a mount
 inline constexpr size_t kXattrNameBytesMax = 255;
 inline constexpr size_t kXattrValueBytesMax = 65'536;
+// Objects that had to get out of the way of another inode's object, for a moment; never shown.
+inline constexpr std::string_view kParkingPrefix = ".weir-parked/";
+
 inline constexpr size_t kXattrListBytesMax = 65'536;    // of all names of an inode, with their NULs
 
 using format::FileType;
@@ -71,6 +74,14 @@ inline bool fully_persisted(const Inode& inode) {
 }
 
 inline bool is_directory(const Inode& inode) { return inode.type() == format::DIRECTORY; }
+
+// What lost its last name.
+struct Unlinked {
+  InodeId inode{};
+  FileType type = format::REGULAR;
+  LocalFileId local_file{};  // of an inode that is gone for good: the page store may forget it; else 0
+  bool erases_object = false;
+};
 
 enum class WritePolicy : uint8_t { kWriteThrough, kWriteBack, kTransient, kNoCache };
 std::string_view name_of(WritePolicy policy);  // "WRITE_THROUGH", ...

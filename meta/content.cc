@@ -1,0 +1,149 @@
+#include <algorithm>
+
+#include "meta/namespace.h"
+#include "meta/operation.h"
+
+namespace weir::meta {
+namespace {
+
+format::QueueClass class_for(WritePolicy policy, Urgency urgency) {
+  const bool waited_for = urgency == Urgency::kUrgent || policy == WritePolicy::kWriteThrough ||
+                          policy == WritePolicy::kNoCache;
+  return waited_for ? format::URGENT : format::ORDINARY;
+}
+
+}  // namespace
+
+Result<WritePolicy> Namespace::policy_of(Tables& tables, const Inode& inode) const {
+  const auto rules = this->rules();
+  if (const auto uniform = rules->uniform_policy()) return *uniform;
+  TRY_ASSIGN(const auto place, tables.place_of(inode));
+  return rules->policy(place.path);
+}
+
+Result<Inode> Namespace::begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    if (record.type() == format::DIRECTORY) return fail(ErrorCode::kIsDirectory);
+    if (record.type() != format::REGULAR) return fail(ErrorCode::kInvalid, "not a regular file");
+    format::WriteMark mark;
+    mark.set_local_file(local_file.value());
+    mark.set_generation_before(record.generation());
+    mark.set_ctime_ns(now.ctime_ns);
+    mark.set_mtime_ns(now.mtime_ns);
+    mark.set_size(now.size);
+    tables.txn().put(format::writing_key(inode), format::encode(mark));
+    record.set_generation(record.generation() + 1);
+    record.set_local_file(local_file.value());
+    tables.put_inode(record);
+    return record;
+  });
+}
+
+Result<Namespace::Committed> Namespace::commit_content(InodeId inode, const ContentCommit& content, Urgency urgency,
+                                                       kv::Durability durability) {
+  return run_operation(
+      kv_, clock_,
+      [&](Tables& tables) -> Result<Committed> {
+        TRY_ASSIGN(Inode record, tables.load_inode(inode));
+        tables.set_size(record, content.size);
+        record.set_mtime_ns(content.mtime_ns);
+        record.set_ctime_ns(std::max(record.ctime_ns(), content.ctime_ns));
+        record.set_content_ctime_ns(content.ctime_ns);
+        record.set_generation(record.generation() + 1);
+        record.set_attributes_version(record.attributes_version() + 1);
+        WritePolicy policy = WritePolicy::kWriteBack;
+        if (record.links() != 0) {
+          TRY_ASSIGN(policy, policy_of(tables, record));
+          tables.requeue(record, policy, class_for(policy, urgency));
+        }
+        tables.put_inode(record);
+        return Committed{std::move(record), policy};
+      },
+      durability);
+}
+
+Result<void> Namespace::end_writes(const std::vector<EndWrite>& ended) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    for (const EndWrite& end : ended) {
+      const std::string mark_key = format::writing_key(end.inode);
+      if (end.unchanged) {
+        TRY_ASSIGN(const auto value, tables.txn().get(mark_key));
+        TRY_ASSIGN(auto record, tables.find_inode(end.inode));
+        if (value && record) {
+          TRY_ASSIGN(const auto mark, format::decode<format::WriteMark>(*value));
+          // The content is what was persisted before the opening. Generations are never used twice, so the persisted one moves.
+          if (record->has_home() && record->persisted_generation() == mark.generation_before()) {
+            record->set_persisted_generation(record->generation());
+            tables.put_inode(*record);
+          }
+        }
+      }
+      tables.txn().erase(mark_key);
+    }
+    return {};
+  });
+}
+
+Result<std::vector<WriteMarkState>> Namespace::write_marks() {
+  std::vector<WriteMarkState> marks;
+  auto range = format::writing_range();
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, kv::read_txn(kv_, [&](kv::Txn& txn) { return txn.get_range(range.begin, range.end); }));
+    for (const auto& row : page.rows) {
+      TRY_ASSIGN(const InodeId id, format::parse_id_key(row.key));
+      TRY_ASSIGN(const auto mark, format::decode<format::WriteMark>(row.value));
+      marks.push_back({.inode = id,
+                       .local_file = LocalFileId(mark.local_file()),
+                       .made = mark.generation_before() == 0,
+                       .before = {mark.size(), mark.mtime_ns(), mark.ctime_ns()}});
+    }
+    more = page.more;
+    if (more) range.begin = kv::key_after(page.rows.back().key);
+  }
+  return marks;
+}
+
+Result<void> Namespace::set_local_file(InodeId inode, LocalFileId local_file, std::string_view home_etag) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    if (!content_persisted(record) || record.home().etag() != home_etag)
+      return fail(ErrorCode::kStale, "the content is another one by now");
+    record.set_local_file(local_file.value());
+    tables.put_inode(record);
+    return {};
+  });
+}
+
+Result<Inode> Namespace::report_corruption(InodeId inode, LocalFileId local_file) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    if (LocalFileId(record.local_file()) != local_file) return record;
+    if (content_persisted(record)) {
+      record.set_local_file(0);
+    } else {
+      record.set_quarantined(true);
+      tables.dequeue(record);
+    }
+    tables.put_inode(record);
+    return record;
+  });
+}
+
+Result<void> Namespace::for_each_local_file(const std::function<void(const Inode&)>& visit) {
+  auto range = format::inode_range();
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, kv::read_txn(kv_, [&](kv::Txn& txn) {
+      return txn.get_range(range.begin, range.end, {.isolation = kv::Isolation::kSnapshot});
+    }));
+    for (const auto& row : page.rows) {
+      TRY_ASSIGN(const auto inode, format::decode<Inode>(row.value));
+      if (inode.local_file() != 0) visit(inode);
+    }
+    more = page.more;
+    if (more) range.begin = kv::key_after(page.rows.back().key);
+  }
+  return {};
+}
+
+}  // namespace weir::meta

@@ -1,0 +1,72 @@
+#include "meta/namespace.h"
+#include "meta/operation.h"
+
+namespace weir::meta {
+namespace {
+
+// New names of every kind: set-group-id directories hand their group on.
+uint32_t group_of_child(const Inode& parent, const Caller& caller) {
+  return (parent.permissions() & 02000) != 0 ? parent.gid() : caller.gid;
+}
+
+Result<Inode> make_child(Tables& tables, InodeId id, FileType type, InodeId parent, std::string_view name,
+                         uint32_t permissions, const Caller& caller, Inode* parent_record) {
+  TRY_ASSIGN(*parent_record, tables.load_parent(parent));
+  TRY_ASSIGN(const auto existing, tables.find_dentry(parent, name));
+  if (existing) return fail(ErrorCode::kExists);
+  const uint32_t gid = group_of_child(*parent_record, caller);
+  if (type == format::DIRECTORY && (parent_record->permissions() & 02000) != 0) permissions |= 02000;
+  return tables.make_inode(id, type, parent, name, permissions, caller.uid, gid);
+}
+
+}  // namespace
+
+Result<Inode> Namespace::create_file(InodeId parent, std::string_view name, uint32_t permissions,
+                                     const Caller& caller, LocalFileId local_file) {
+  TRY(check_name(name));
+  TRY_ASSIGN(const InodeId id, new_inode_id());
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    Inode directory;
+    TRY_ASSIGN(Inode inode, make_child(tables, id, format::REGULAR, parent, name, permissions, caller, &directory));
+    inode.set_local_file(local_file.value());
+    format::WriteMark mark;
+    mark.set_local_file(local_file.value());
+    tables.txn().put(format::writing_key(id), format::encode(mark));
+    tables.put_inode(inode);
+    return inode;
+  });
+}
+
+Result<Inode> Namespace::make_directory(InodeId parent, std::string_view name, uint32_t permissions,
+                                        const Caller& caller) {
+  TRY(check_name(name));
+  TRY_ASSIGN(const InodeId id, new_inode_id());
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    Inode directory;
+    TRY_ASSIGN(Inode inode, make_child(tables, id, format::DIRECTORY, parent, name, permissions, caller, &directory));
+    TRY(tables.attach_lower(inode, directory, tables.now_ns()));
+    TRY_ASSIGN(const WritePolicy policy, policy_of(tables, inode));
+    tables.requeue(inode, policy, format::ORDINARY);
+    tables.put_inode(inode);
+    return inode;
+  });
+}
+
+Result<Inode> Namespace::make_symlink(InodeId parent, std::string_view name, std::string_view target,
+                                      const Caller& caller) {
+  TRY(check_name(name));
+  if (target.empty()) return fail(ErrorCode::kNotFound, "a symbolic link needs a target");
+  if (target.size() > kSymlinkBytesMax) return fail(ErrorCode::kNameTooLong, "the target is over 4,096 bytes");
+  TRY_ASSIGN(const InodeId id, new_inode_id());
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    Inode directory;
+    TRY_ASSIGN(Inode inode, make_child(tables, id, format::SYMLINK, parent, name, 0777, caller, &directory));
+    inode.set_symlink_target(std::string(target));
+    TRY_ASSIGN(const WritePolicy policy, policy_of(tables, inode));
+    tables.requeue(inode, policy, format::ORDINARY);
+    tables.put_inode(inode);
+    return inode;
+  });
+}
+
+}  // namespace weir::meta

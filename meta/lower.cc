@@ -1,0 +1,240 @@
+#include "meta/namespace.h"
+#include "meta/operation.h"
+
+namespace weir::meta {
+namespace {
+
+// Of what the bucket shows without saying more.
+constexpr uint32_t kFilePermissions = 0644;
+constexpr uint32_t kDirectoryPermissions = 0755;
+
+class Merge {
+ public:
+  Merge(Tables& tables, const Inode& directory, const format::Lower& lower, const RecentErasures& erasures,
+        Namespace::LowerChanges& changes)
+      : tables_(tables), directory_(directory), lower_(lower), erasures_(erasures), changes_(changes) {}
+
+  // `next_id` is called for an inode that has to be made.
+  template <typename NextId>
+  Result<void> take(const LowerEntry& entry, NextId&& next_id) {
+    if (entry.name.empty()) return adopt_marker(entry);
+    const std::string key = lower_.prefix() + entry.name + (entry.directory ? "/" : "");
+    TRY_ASSIGN(const auto dentry, tables_.find_dentry(InodeId(directory_.id()), entry.name));
+    if (dentry) {
+      const bool is_directory = dentry->type == format::DIRECTORY;
+      if (is_directory && entry.directory) return attach_directory(dentry->inode);
+      if (!is_directory && !entry.directory) return update_file(dentry->inode, entry, key);
+      // An object `a` beside objects `a/...`: the directory is shown, more can be reached that way.
+      if (is_directory) {
+        changes_.shadowed.push_back(entry.name);
+        return {};
+      }
+      TRY_ASSIGN(const bool made_way, remove_shadowed_file(entry.name, *dentry));
+      if (!made_way) return {};
+    }
+    if (erasures_.erased_since(mount(), key, lower_.listed_ns())) return {};
+    return entry.directory ? make_directory(entry, key, next_id) : make_file(entry, key, next_id);
+  }
+
+ private:
+  MountId mount() const { return MountId(lower_.mount()); }
+
+  // The object `name/` of the directory itself.
+  Result<void> adopt_marker(const LowerEntry& entry) {
+    TRY_ASSIGN(const auto owner, tables_.find_owner(mount(), lower_.prefix()));
+    TRY_ASSIGN(Inode inode, tables_.load_inode(InodeId(directory_.id())));
+    if (owner || inode.has_home() || !inode.claimed_key().empty() || lower_.prefix().empty() ||
+        erasures_.erased_since(mount(), lower_.prefix(), lower_.listed_ns()))
+      return {};
+    set_home(inode, entry, lower_.prefix());
+    inode.set_attributes_unknown(true);
+    inode.set_persisted_generation(inode.generation());
+    inode.set_persisted_attributes_version(inode.attributes_version());
+    tables_.put_owner(mount(), lower_.prefix(), InodeId(inode.id()));
+    tables_.put_inode(inode);
+    return {};
+  }
+
+  // False for a file that was written here: its name is taken.
+  Result<bool> remove_shadowed_file(const std::string& name, const Tables::DentryRef& dentry) {
+    TRY_ASSIGN(Inode inode, tables_.load_inode(dentry.inode));
+    const std::string key = lower_.prefix() + name;
+    TRY_ASSIGN(const auto mark, tables_.txn().get(format::writing_key(dentry.inode)));
+    if (mark || !fully_persisted(inode) || inode.home().key() != key || !inode.claimed_key().empty()) return false;
+    TRY_ASSIGN(const auto owner, tables_.find_owner(mount(), key));
+    tables_.erase_owner(mount(), key, owner);
+    inode.clear_home();
+    tables_.put_inode(inode);
+    TRY(tables_.remove_entry(InodeId(directory_.id()), name, dentry, false));
+    changes_.shadowed.push_back(name);
+    changes_.content_changed.push_back(dentry.inode);
+    if (inode.local_file() != 0) changes_.stale_local_files.emplace_back(inode.local_file());
+    return true;
+  }
+
+  // A directory made while its prefix was claimed gets its lower layer now.
+  Result<void> attach_directory(InodeId id) {
+    TRY_ASSIGN(Inode inode, tables_.load_inode(id));
+    if (inode.has_lower()) return {};
+    TRY_ASSIGN(const Inode parent, tables_.load_inode(InodeId(directory_.id())));
+    TRY(tables_.attach_lower(inode, parent, 0));
+    if (inode.has_lower()) tables_.put_inode(inode);
+    return {};
+  }
+
+  Result<void> update_file(InodeId id, const LowerEntry& entry, const std::string& key) {
+    TRY_ASSIGN(Inode inode, tables_.load_inode(id));
+    // Unpersisted content meets the bucket's when it is uploaded.
+    if (!inode.has_home() || inode.home().key() != key || inode.home().etag() == entry.etag ||
+        inode.home().since_ns() >= lower_.listed_ns() || !inode.claimed_key().empty() || !content_persisted(inode))
+      return {};
+    TRY_ASSIGN(const auto mark, tables_.txn().get(format::writing_key(id)));
+    if (mark) return {};
+    changes_.content_changed.push_back(id);
+    if (inode.local_file() != 0) changes_.stale_local_files.emplace_back(inode.local_file());
+    inode.set_local_file(0);
+    inode.set_generation(inode.generation() + 1);
+    inode.set_persisted_generation(inode.generation());
+    inode.set_attributes_unknown(true);
+    inode.set_mtime_ns(entry.mtime_ns);
+    inode.set_ctime_ns(tables_.now_ns());
+    tables_.set_size(inode, entry.size);
+    set_home(inode, entry, key);
+    tables_.put_inode(inode);
+    return {};
+  }
+
+  template <typename NextId>
+  Result<void> make_file(const LowerEntry& entry, const std::string& key, NextId&& next_id) {
+    // Another inode's object, or one to be erased.
+    TRY_ASSIGN(const auto owner, tables_.find_owner(mount(), key));
+    if (owner) return {};
+    TRY_ASSIGN(Inode inode, make_inode(entry, format::REGULAR, kFilePermissions, next_id));
+    tables_.set_size(inode, entry.size);
+    set_home(inode, entry, key);
+    inode.set_persisted_generation(inode.generation());
+    tables_.put_owner(mount(), key, InodeId(inode.id()));
+    tables_.put_inode(inode);
+    return {};
+  }
+
+  template <typename NextId>
+  Result<void> make_directory(const LowerEntry& entry, const std::string& key, NextId&& next_id) {
+    // A renamed directory's children, or objects that are on their way out.
+    TRY_ASSIGN(const auto claimed, tables_.txn().get(format::claim_key(mount(), key)));
+    if (claimed) return {};
+    const auto owned = format::owner_range(mount(), key);
+    TRY_ASSIGN(const auto owners, tables_.txn().get_range(owned.begin, owned.end, {.rows_max = 1}));
+    if (!owners.rows.empty()) return {};
+    TRY_ASSIGN(Inode inode, make_inode(entry, format::DIRECTORY, kDirectoryPermissions, next_id));
+    inode.mutable_lower()->set_mount(lower_.mount());
+    inode.mutable_lower()->set_prefix(key);
+    tables_.put_inode(inode);
+    return {};
+  }
+
+  template <typename NextId>
+  Result<Inode> make_inode(const LowerEntry& entry, FileType type, uint32_t permissions, NextId&& next_id) {
+    TRY_ASSIGN(const InodeId id, next_id());
+    Inode inode = tables_.make_inode(id, type, InodeId(directory_.id()), entry.name, permissions, directory_.uid(),
+                                     directory_.gid());
+    if (entry.mtime_ns != 0) inode.set_mtime_ns(entry.mtime_ns);
+    inode.set_persisted_attributes_version(inode.attributes_version());
+    inode.set_attributes_unknown(true);
+    changes_.entries_changed.emplace_back(InodeId(directory_.id()), entry.name);
+    return inode;
+  }
+
+  void set_home(Inode& inode, const LowerEntry& entry, const std::string& key) {
+    auto& home = *inode.mutable_home();
+    home.set_mount(lower_.mount());
+    home.set_key(key);
+    home.set_etag(entry.etag);
+    home.set_size(entry.size);
+    home.set_since_ns(tables_.now_ns());
+  }
+
+  Tables& tables_;
+  const Inode& directory_;
+  const format::Lower& lower_;
+  const RecentErasures& erasures_;
+  Namespace::LowerChanges& changes_;
+};
+
+// kStale unless the directory still reads that prefix.
+Result<Inode> load_merged(Tables& tables, InodeId directory, const format::Lower& lower) {
+  TRY_ASSIGN(Inode record, tables.load_inode(directory));
+  if (record.links() == 0 || !record.has_lower() || record.lower().mount() != lower.mount() ||
+      record.lower().prefix() != lower.prefix())
+    return fail(ErrorCode::kStale, "the directory reads another prefix by now");
+  return record;
+}
+
+}  // namespace
+
+Result<Namespace::LowerChanges> Namespace::merge_lower(InodeId directory, const format::Lower& lower,
+                                                       const std::vector<LowerEntry>& entries) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<LowerChanges> {
+    LowerChanges changes;
+    TRY_ASSIGN(const Inode record, load_merged(tables, directory, lower));
+    Merge merge(tables, record, lower, recent_erasures_, changes);
+    for (const LowerEntry& entry : entries) TRY(merge.take(entry, [this] { return new_inode_id(); }));
+    return changes;
+  });
+}
+
+Result<Namespace::LowerChanges> Namespace::drop_lower(InodeId directory, std::string_view name,
+                                                      std::string_view etag) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<LowerChanges> {
+    LowerChanges changes;
+    TRY_ASSIGN(const auto dentry, tables.find_dentry(directory, name));
+    if (!dentry || dentry->type == format::DIRECTORY) return changes;
+    TRY_ASSIGN(Inode inode, tables.load_inode(dentry->inode));
+    if (!fully_persisted(inode) || inode.home().etag() != etag || !inode.claimed_key().empty()) return changes;
+    TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(dentry->inode)));
+    if (mark) return changes;
+    changes.content_changed.push_back(dentry->inode);
+    changes.entries_changed.emplace_back(directory, name);
+    if (inode.local_file() != 0) changes.stale_local_files.emplace_back(inode.local_file());
+    const MountId mount(inode.home().mount());
+    TRY_ASSIGN(const auto owner, tables.find_owner(mount, inode.home().key()));
+    if (owner && owner->inode() == inode.id()) tables.erase_owner(mount, inode.home().key(), owner);
+    inode.clear_home();
+    tables.put_inode(inode);
+    TRY(tables.remove_entry(directory, name, *dentry, false));
+    tables.touch_directory(directory, tables.now_ns());
+    return changes;
+  });
+}
+
+Result<void> Namespace::set_listed(InodeId directory, const format::Lower& lower, int64_t listed_ns) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, load_merged(tables, directory, lower));
+    record.mutable_lower()->set_listed_ns(listed_ns);
+    tables.put_inode(record);
+    return {};
+  });
+}
+
+Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view etag,
+                                              const LowerAttributes& attributes) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    if (!record.attributes_unknown() || record.home().etag() != etag) return record;
+    record.set_attributes_unknown(false);
+    if (attributes.permissions) record.set_permissions(*attributes.permissions & 07777);
+    if (attributes.uid) record.set_uid(*attributes.uid);
+    if (attributes.gid) record.set_gid(*attributes.gid);
+    if (attributes.mtime_ns) record.set_mtime_ns(*attributes.mtime_ns);
+    if (attributes.type == format::SYMLINK && record.type() == format::REGULAR && record.links() != 0) {
+      tables.set_size(record, 0);
+      record.set_type(format::SYMLINK);
+      record.set_symlink_target(attributes.symlink_target);
+      tables.put_dentry(InodeId(record.parent()), record.name(), {inode, format::SYMLINK});
+    }
+    tables.put_inode(record);
+    return record;
+  });
+}
+
+}  // namespace weir::meta

@@ -1,0 +1,254 @@
+#include "meta/namespace.h"
+#include "meta/operation.h"
+
+namespace weir::meta {
+
+Result<std::vector<QueuedInode>> Namespace::queued(format::QueueClass queue_class, int64_t due_ns,
+                                                   const std::optional<QueuedInode>& after, size_t entries_max) {
+  const std::string begin =
+      after ? kv::key_after(format::queue_key(queue_class, after->due_ns, after->inode))
+            : format::queue_range(queue_class).begin;
+  const std::string end = format::queue_key(queue_class, due_ns + 1, InodeId(0));
+  if (begin >= end) return std::vector<QueuedInode>{};
+  return kv::read_txn(kv_, [&](kv::Txn& txn) -> Result<std::vector<QueuedInode>> {
+    TRY_ASSIGN(const auto page,
+               txn.get_range(begin, end, {.rows_max = entries_max, .isolation = kv::Isolation::kSnapshot}));
+    std::vector<QueuedInode> entries;
+    entries.reserve(page.rows.size());
+    for (const auto& row : page.rows) {
+      TRY_ASSIGN(const auto entry, format::parse_queue_key(row.key));
+      entries.push_back({entry.inode, entry.queue_class, entry.due_ns});
+    }
+    return entries;
+  });
+}
+
+Result<Claim> Namespace::claim(InodeId inode) {
+  const auto rules = this->rules();
+  // A transaction that finds the inode without a place still takes it off the queue.
+  TRY_ASSIGN(auto claim, run_operation(kv_, clock_, [&](Tables& tables) -> Result<std::optional<Claim>> {
+    TRY_ASSIGN(auto found, tables.find_inode(inode));
+    if (!found) return std::optional<Claim>{};
+    Claim claim;
+    Inode& record = claim.inode;
+    record = *std::move(found);
+    auto place = tables.place_of(record);
+    if (failed_with(place, ErrorCode::kNotFound) || (place && place->key.empty())) {
+      tables.dequeue(record);
+      tables.put_inode(record);
+      return std::optional<Claim>{};
+    }
+    TRY(place);
+    claim.path = std::move(place->path);
+    claim.policy = rules->policy(claim.path);
+    claim.mount = place->mount;
+    claim.key = std::move(place->key);
+    if (claim.policy == WritePolicy::kTransient && !content_persisted(record)) {
+      tables.requeue(record, claim.policy, format::ORDINARY);
+      tables.put_inode(record);
+      return std::optional(std::move(claim));
+    }
+    TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(inode), kv::Isolation::kSnapshot));
+    claim.open_for_write = mark.has_value();
+
+    const bool at_home = record.has_home() && record.home().key() == claim.key;
+    TRY_ASSIGN(const auto owner, tables.find_owner(claim.mount, claim.key));
+    if (owner && owner->inode() != 0 && owner->inode() != inode.value()) {
+      TRY_ASSIGN(const auto other, tables.find_inode(InodeId(owner->inode())));
+      if (other) {
+        claim.blocked_by = InodeId(owner->inode());
+        return std::optional(std::move(claim));
+      }
+    }
+    if (owner && owner->inode() == inode.value()) {
+      claim.expect = at_home && record.claimed_key().empty() ? Claim::Expect::kEtag : Claim::Expect::kUnknown;
+      if (at_home) claim.expect_etag = record.home().etag();
+    } else if (owner) {
+      claim.expect = Claim::Expect::kUnknown;
+      claim.expect_etag = owner->etag();
+      claim.former = InodeId(owner->former());
+    }
+    if (at_home && fully_persisted(record)) return std::optional(std::move(claim));
+
+    if (!record.claimed_key().empty() && record.claimed_key() != claim.key &&
+        !(record.has_home() && record.home().key() == record.claimed_key())) {
+      const MountId mount(record.claimed_mount());
+      TRY_ASSIGN(const auto previous, tables.find_owner(mount, record.claimed_key()));
+      if (previous && previous->inode() == inode.value())
+        tables.put_whiteout(mount, record.claimed_key(), "", inode, true);
+    }
+    if (!owner || owner->inode() != inode.value()) {
+      tables.erase_owner(claim.mount, claim.key, owner);
+      tables.put_owner(claim.mount, claim.key, inode);
+    }
+    record.set_claimed_key(claim.key);
+    record.set_claimed_mount(claim.mount.value());
+    tables.put_inode(record);
+    return std::optional(std::move(claim));
+  }));
+  if (!claim) return fail(ErrorCode::kNotFound);
+  return *std::move(claim);
+}
+
+std::string Namespace::parking_key(InodeId inode) const {
+  return std::string(kParkingPrefix) + volume_id_ + "-" + std::to_string(inode.value());
+}
+
+Result<void> Namespace::rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
+                               std::string_view new_etag) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(const auto row, tables.find_owner(mount, key));
+    if (!row || row->inode() != owner.value()) return {};
+    TRY_ASSIGN(auto record, tables.find_inode(owner));
+    if (!record) return {};
+    const bool is_home = record->has_home() && record->home().key() == key;
+    if (is_home && new_key.empty() && content_persisted(*record)) {
+      return fail(ErrorCode::kPrecondition, "the object under '" + std::string(key) + "' is the only copy of inode " +
+                                                std::to_string(owner.value()));
+    }
+    tables.put_whiteout(mount, key, is_home ? record->home().etag() : "", owner, true);
+    if (record->claimed_key() == key) record->clear_claimed_key();
+    if (!new_key.empty()) {
+      TRY_ASSIGN(const auto target, tables.find_owner(mount, new_key));
+      tables.erase_owner(mount, new_key, target);
+      tables.put_owner(mount, new_key, owner);
+      record->mutable_home()->set_key(std::string(new_key));
+      record->mutable_home()->set_etag(std::string(new_etag));
+      record->mutable_home()->set_since_ns(tables.now_ns());
+      if (record->claimed_key() == new_key) record->clear_claimed_key();
+    } else if (is_home) {
+      record->clear_home();
+    }
+    if (record->links() != 0 && !record->transient()) tables.enqueue(*record, format::ORDINARY, tables.now_ns());
+    tables.put_inode(*record);
+    return {};
+  });
+}
+
+Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const PersistedObject& object) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<PersistOutcome> {
+    PersistOutcome outcome;
+    TRY_ASSIGN(const auto owner, tables.find_owner(object.mount, object.key));
+    TRY_ASSIGN(auto found, tables.find_inode(inode));
+    if (!found) {
+      // Unlinked meanwhile: its whiteout learns what there is to erase.
+      outcome.gone = true;
+      if (owner && owner->inode() == 0 && owner->former() == inode.value()) {
+        tables.erase_owner(object.mount, object.key, owner);
+        tables.put_whiteout(object.mount, object.key, object.etag, inode, false);
+      }
+      return outcome;
+    }
+    Inode& record = *found;
+    if (!owner || owner->inode() != inode.value()) {
+      return fail(ErrorCode::kPrecondition, "object key '" + object.key + "' was given to another inode");
+    }
+    if (record.has_home() && record.home().key() != object.key) {
+      const MountId mount(record.home().mount());
+      TRY_ASSIGN(const auto previous, tables.find_owner(mount, record.home().key()));
+      if (previous && previous->inode() == inode.value())
+        tables.put_whiteout(mount, record.home().key(), record.home().etag(), inode, true);
+    }
+    auto& home = *record.mutable_home();
+    home.set_mount(object.mount.value());
+    home.set_key(object.key);
+    home.set_etag(object.etag);
+    home.set_size(object.size);
+    home.set_since_ns(tables.now_ns());
+    record.set_persisted_generation(object.generation);
+    record.set_persisted_attributes_version(object.attributes_version);
+    if (record.claimed_key() == object.key) record.clear_claimed_key();
+
+    outcome.local_file = LocalFileId(record.local_file());
+    if (record.links() == 0) {
+      outcome.gone = true;
+    } else {
+      TRY_ASSIGN(const auto place, tables.place_of(record));
+      outcome.fully_persisted = fully_persisted(record) && place.key == object.key;
+      if (outcome.fully_persisted) {
+        tables.dequeue(record);
+      } else {
+        tables.enqueue(record, record.queued() == format::URGENT ? format::URGENT : format::ORDINARY,
+                       record.queued() == format::NOT_QUEUED ? tables.now_ns() : record.queued_due_ns());
+      }
+    }
+    outcome.evictable = content_persisted(record);
+    tables.put_inode(record);
+    return outcome;
+  });
+}
+
+Result<void> Namespace::defer(InodeId inode, int64_t due_ns, const format::Progress& progress) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(auto record, tables.find_inode(inode));
+    if (!record || record->queued() == format::NOT_QUEUED) return {};
+    tables.enqueue(*record, record->queued(), due_ns);
+    tables.put_inode(*record);
+    tables.txn().put(format::progress_key(inode), format::encode(progress));
+    return {};
+  });
+}
+
+Result<void> Namespace::enqueue(InodeId inode, Urgency urgency) {
+  const auto rules = this->rules();
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    TRY_ASSIGN(const auto place, tables.place_of(record));
+    // What is persisted already, or not to be, has nothing to wait for.
+    if (place.key.empty() || record.quarantined()) return {};
+    if (record.queued() == format::NOT_QUEUED && fully_persisted(record) && record.home().key() == place.key) return {};
+    if (rules->policy(place.path) == WritePolicy::kTransient && !content_persisted(record)) return {};
+    tables.enqueue(record, urgency == Urgency::kUrgent ? format::URGENT : format::ORDINARY, tables.now_ns());
+    tables.put_inode(record);
+    return {};
+  });
+}
+
+Result<std::optional<format::Progress>> Namespace::progress(InodeId inode) {
+  return kv::read_txn(kv_, [&](kv::Txn& txn) -> Result<std::optional<format::Progress>> {
+    TRY_ASSIGN(const auto value, txn.get(format::progress_key(inode)));
+    if (!value) return std::optional<format::Progress>{};
+    TRY_ASSIGN(auto progress, format::decode<format::Progress>(*value));
+    return std::optional(std::move(progress));
+  });
+}
+
+Result<void> Namespace::put_progress(InodeId inode, const format::Progress& progress) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(const auto record, tables.find_inode(inode));
+    if (record && record->queued() != format::NOT_QUEUED)
+      tables.txn().put(format::progress_key(inode), format::encode(progress));
+    return {};
+  });
+}
+
+Result<void> Namespace::record_conflict(InodeId inode, MountId mount, std::string_view conflict_name,
+                                        std::string_view conflict_key, std::string_view etag, uint64_t size,
+                                        int64_t mtime_ns) {
+  TRY(check_name(conflict_name));
+  TRY_ASSIGN(const InodeId id, new_inode_id());
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(const Inode record, tables.load_inode(inode));
+    const InodeId parent(record.parent());
+    TRY_ASSIGN(const auto existing, tables.find_dentry(parent, conflict_name));
+    if (existing) return {};
+    TRY_ASSIGN(const auto owner, tables.find_owner(mount, conflict_key));
+    tables.erase_owner(mount, conflict_key, owner);
+    Inode kept = tables.make_inode(id, format::REGULAR, parent, conflict_name, record.permissions(), record.uid(),
+                                   record.gid());
+    kept.set_mtime_ns(mtime_ns);
+    tables.set_size(kept, size);
+    kept.set_persisted_generation(kept.generation());
+    kept.set_persisted_attributes_version(kept.attributes_version());
+    kept.mutable_home()->set_mount(mount.value());
+    kept.mutable_home()->set_key(std::string(conflict_key));
+    kept.mutable_home()->set_etag(std::string(etag));
+    kept.mutable_home()->set_size(size);
+    kept.mutable_home()->set_since_ns(tables.now_ns());
+    tables.put_owner(mount, conflict_key, id);
+    tables.put_inode(kept);
+    return {};
+  });
+}
+
+}  // namespace weir::meta

@@ -1,0 +1,101 @@
+#include "meta/namespace.h"
+#include "meta/operation.h"
+
+namespace weir::meta {
+namespace {
+
+// One end of a rename: a directory and a name in it.
+struct End {
+  InodeId parent{};
+  std::string_view name;
+};
+
+// Makes `inode` the entry at `to`; the dentries it replaces are gone already. Says whether its new path wants it persisted at once.
+Result<bool> move_to(Tables& tables, Inode inode, const End& from, const End& to, const PathRules& rules) {
+  const InodeId id(inode.id());
+  if (is_directory(inode) && from.parent != to.parent) {
+    tables.count_subdirectory(from.parent, -1);
+    tables.count_subdirectory(to.parent, 1);
+  }
+  inode.set_parent(to.parent.value());
+  inode.set_name(std::string(to.name));
+  inode.set_ctime_ns(tables.now_ns());
+  tables.put_dentry(to.parent, to.name, {id, inode.type()});
+  // Written now: the walk to the new path must see this record.
+  tables.put_inode(inode);
+
+  TRY_ASSIGN(const auto place, tables.place_of(inode));
+  const WritePolicy policy = rules.policy(place.path);
+  const bool must_persist = policy == WritePolicy::kWriteThrough || policy == WritePolicy::kNoCache;
+  const bool waits = inode.has_home() || !inode.claimed_key().empty() || inode.queued() != format::NOT_QUEUED ||
+                     inode.transient();
+  if (waits) tables.requeue(inode, policy, must_persist ? format::URGENT : format::ORDINARY);
+  if (is_directory(inode)) TRY(tables.redirect_lower(inode, place));
+  tables.put_inode(inode);
+  return must_persist && (waits ? !content_persisted(inode) : is_directory(inode));
+}
+
+}  // namespace
+
+Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId new_parent,
+                                  std::string_view new_name, RenameMode mode, InUse replaced_in_use) {
+  TRY(check_name(name));
+  TRY(check_name(new_name));
+  const auto rules = this->rules();
+  const End source{parent, name};
+  const End target{new_parent, new_name};
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Renamed> {
+    TRY_ASSIGN(const Inode source_directory, tables.load_parent(parent));
+    TRY_ASSIGN(const Inode target_directory, tables.load_parent(new_parent));
+    TRY_ASSIGN(const auto moved, tables.load_dentry(parent, name));
+    TRY_ASSIGN(const auto replaced, tables.find_dentry(new_parent, new_name));
+
+    Renamed renamed;
+    renamed.moved = moved.inode;
+    renamed.moved_is_directory = moved.type == format::DIRECTORY;
+    if (mode == RenameMode::kNoReplace && replaced) return fail(ErrorCode::kExists);
+    if (mode == RenameMode::kExchange && !replaced) return fail(ErrorCode::kNotFound);
+    if (replaced && replaced->inode == moved.inode) return renamed;
+
+    if (parent != new_parent) {
+      TRY_ASSIGN(const auto source_place, tables.place_of(source_directory));
+      TRY_ASSIGN(const auto target_place, tables.place_of(target_directory));
+      if (source_place.mount != target_place.mount) return fail(ErrorCode::kCrossDevice);
+      if (moved.type == format::DIRECTORY) {
+        TRY_ASSIGN(const bool below, tables.is_below(target_directory, moved.inode));
+        if (below) return fail(ErrorCode::kLoop, "a directory cannot move into itself");
+      }
+      if (mode == RenameMode::kExchange && replaced->type == format::DIRECTORY) {
+        TRY_ASSIGN(const bool below, tables.is_below(source_directory, replaced->inode));
+        if (below) return fail(ErrorCode::kLoop, "a directory cannot move into itself");
+      }
+    }
+
+    TRY_ASSIGN(Inode moved_inode, tables.load_inode(moved.inode));
+    tables.touch_directory(parent, tables.now_ns());
+    tables.touch_directory(new_parent, tables.now_ns());
+    if (mode == RenameMode::kExchange) {
+      TRY_ASSIGN(Inode exchanged, tables.load_inode(replaced->inode));
+      tables.erase_dentry(new_parent, new_name, replaced->type);
+      tables.erase_dentry(parent, name, moved.type);
+      TRY_ASSIGN(const bool first, move_to(tables, std::move(moved_inode), source, target, *rules));
+      TRY_ASSIGN(const bool second, move_to(tables, std::move(exchanged), target, source, *rules));
+      renamed.exchanged = replaced->inode;
+      renamed.policy_needs_persist = first || second;
+      return renamed;
+    }
+    if (replaced) {
+      if (moved.type == format::DIRECTORY && replaced->type != format::DIRECTORY)
+        return fail(ErrorCode::kNotDirectory);
+      if (moved.type != format::DIRECTORY && replaced->type == format::DIRECTORY)
+        return fail(ErrorCode::kIsDirectory);
+      TRY_ASSIGN(renamed.replaced,
+                 tables.remove_entry(new_parent, new_name, *replaced, replaced_in_use == InUse::kYes));
+    }
+    tables.erase_dentry(parent, name, moved.type);
+    TRY_ASSIGN(renamed.policy_needs_persist, move_to(tables, std::move(moved_inode), source, target, *rules));
+    return renamed;
+  });
+}
+
+}  // namespace weir::meta

@@ -1,0 +1,74 @@
+#include "meta/namespace.h"
+#include "meta/operation.h"
+
+namespace weir::meta {
+namespace {
+
+Result<void> check_xattr_name(std::string_view name) {
+  if (name.empty() || name.find('\0') != std::string_view::npos)
+    return fail(ErrorCode::kInvalid, "not the name of an extended attribute");
+  if (name.size() > kXattrNameBytesMax) return fail(ErrorCode::kRange, "the attribute's name is over 255 bytes");
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> Namespace::xattr(InodeId inode, std::string_view name) {
+  TRY(check_xattr_name(name));
+  return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::string> {
+    TRY_ASSIGN(auto value, tables.txn().get(format::xattr_key(inode, name)));
+    if (!value) return fail(ErrorCode::kNoAttribute);
+    return *std::move(value);
+  });
+}
+
+Result<std::vector<std::string>> Namespace::xattr_names(InodeId inode) {
+  return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::vector<std::string>> {
+    std::vector<std::string> names;
+    auto range = format::xattr_range(inode);
+    for (bool more = true; more;) {
+      TRY_ASSIGN(const auto page, tables.txn().get_range(range.begin, range.end));
+      for (const auto& row : page.rows) names.emplace_back(format::xattr_name(row.key));
+      more = page.more;
+      if (more) range.begin = kv::key_after(page.rows.back().key);
+    }
+    return names;
+  });
+}
+
+Result<void> Namespace::set_xattr(InodeId inode, std::string_view name, std::string_view value, XattrMode mode) {
+  TRY(check_xattr_name(name));
+  if (value.size() > kXattrValueBytesMax)
+    return fail(ErrorCode::kTooLarge, "the attribute's value is over 65,536 bytes");
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    const std::string key = format::xattr_key(inode, name);
+    TRY_ASSIGN(const auto before, tables.txn().get(key));
+    if (before && mode == XattrMode::kCreate) return fail(ErrorCode::kExists);
+    if (!before && mode == XattrMode::kReplace) return fail(ErrorCode::kNoAttribute);
+    uint64_t bytes = record.xattr_bytes() + name.size() + 1 + value.size();
+    if (before) bytes -= name.size() + 1 + before->size();
+    tables.txn().put(key, value);
+    record.set_xattr_bytes(bytes);
+    record.set_ctime_ns(tables.now_ns());
+    tables.put_inode(record);
+    return {};
+  });
+}
+
+Result<void> Namespace::remove_xattr(InodeId inode, std::string_view name) {
+  TRY(check_xattr_name(name));
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    const std::string key = format::xattr_key(inode, name);
+    TRY_ASSIGN(const auto before, tables.txn().get(key));
+    if (!before) return fail(ErrorCode::kNoAttribute);
+    tables.txn().erase(key);
+    record.set_xattr_bytes(record.xattr_bytes() - (name.size() + 1 + before->size()));
+    record.set_ctime_ns(tables.now_ns());
+    tables.put_inode(record);
+    return {};
+  });
+}
+
+}  // namespace weir::meta
