@@ -1,0 +1,318 @@
+#include "fuse/fuse_server.h"
+
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <cstdarg>
+#include <cstdio>
+#include <mutex>
+#include <span>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "base/log.h"
+#include "fuse/fuse_api.h"
+#include "fuse/invalidator.h"
+#include "fuse/mount_point.h"
+#include "fuse/operations.h"
+#include "io/errno.h"
+#include "io/file.h"
+
+namespace weir::fuse {
+namespace {
+
+// Requests in flight on each ring: as many may wait for an under store before the core's other requests queue behind
+// them. Each has a buffer of request_bytes_max, which takes memory once it is used; together at most this much.
+constexpr uint64_t kRingBytesMax = 512 << 20;
+constexpr uint64_t kRingDepthMin = 8, kRingDepthMax = 64;
+constexpr uint16_t kBackgroundRequestsMax = 64;
+constexpr Duration kRingStartWait = std::chrono::seconds(1);
+
+uint64_t ring_depth(const FuseOptions& options) {
+  const uint64_t cores = std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF));
+  return std::clamp(kRingBytesMax / options.request_bytes_max / cores, kRingDepthMin, kRingDepthMax);
+}
+
+void log_of_libfuse(fuse_log_level level, const char* format, va_list arguments) {
+  char line[512];
+  std::vsnprintf(line, sizeof line, format, arguments);
+  std::string_view message(line);
+  while (message.ends_with('\n')) message.remove_suffix(1);
+  log(level <= FUSE_LOG_ERR ? LogLevel::kError : level <= FUSE_LOG_WARNING ? LogLevel::kWarn : LogLevel::kInfo,
+      "fuse.libfuse", {{"message", message}});
+}
+
+// Empty when the kernel offers FUSE over io_uring.
+std::string ring_obstacle() {
+  constexpr const char* kSwitch = "/sys/module/fuse/parameters/enable_uring";
+  const auto file = io::File::open(kSwitch, {});
+  if (!file) return "the kernel has no FUSE over io_uring (Linux 6.14)";
+  char value = 'N';
+  const auto got = file->read_at(0, std::as_writable_bytes(std::span(&value, 1)));
+  if (!got || value != 'Y') return std::string("off in the kernel; way out: echo 1 > ") + kSwitch;
+  return {};
+}
+
+}  // namespace
+
+struct FuseServer::Session : KernelCaches {
+  Session(volume::Volume& volume, const FuseOptions& options, std::string path)
+      : volume(volume),
+        options(options),
+        mount_point(std::move(path)),
+        operations(volume, statistics, options.threads, options.absent_valid_for,
+                   [this](fuse_conn_info& connection) { negotiate(connection); }) {}
+  ~Session() override {
+    if (fuse != nullptr) fuse_session_destroy(fuse);
+  }
+
+  Result<void> start();
+  Result<void> settle_passthrough();
+  Result<void> settle_ring();
+  Result<void> end(Deadline deadline);
+  Result<void> take_mount_away(Deadline deadline);
+  void negotiate(fuse_conn_info& connection);
+  void serve();
+
+  void drop_content(InodeId inode) override { fuse_lowlevel_notify_inval_inode(fuse, inode.value(), 0, 0); }
+  void expire_entry(InodeId directory, std::string_view name) override {
+    const std::string terminated(name);
+    if (can_expire) {
+      fuse_lowlevel_notify_expire_entry(fuse, directory.value(), terminated.c_str(), terminated.size());
+    } else {
+      fuse_lowlevel_notify_inval_entry(fuse, directory.value(), terminated.c_str(), terminated.size());
+    }
+  }
+  void expire_all_entries() override { fuse_lowlevel_notify_increment_epoch(fuse); }
+
+  volume::Volume& volume;
+  const FuseOptions options;
+  const std::string mount_point;
+  Statistics statistics;
+  Operations operations;
+  std::unique_ptr<Invalidator> invalidator;
+  fuse_session* fuse = nullptr;
+  uint64_t device = 0;  // st_dev of the mount
+
+  mutable std::mutex mutex;
+  std::condition_variable changed;
+  bool negotiated = false;
+  bool ended = false;
+  Features features;
+  bool can_expire = false;
+  std::thread loop;
+};
+
+void FuseServer::Session::negotiate(fuse_conn_info& connection) {
+  const auto want = [&](uint64_t capability) { return fuse_set_feature_flag(&connection, capability); };
+  // Names: lookups and listings of one directory run in parallel; attributes come with listings when they were used before;
+  // a symlink's target never changes; inode numbers serve as NFS file handles.
+  want(FUSE_CAP_PARALLEL_DIROPS);
+  want(FUSE_CAP_READDIRPLUS);
+  want(FUSE_CAP_READDIRPLUS_AUTO);
+  want(FUSE_CAP_CACHE_SYMLINKS);
+  want(FUSE_CAP_EXPORT_SUPPORT);
+  // Content: O_TRUNC comes with the open, so that nothing is fetched; set-id bits are ours to clear, else the kernel asks
+  // for an xattr before every write; changes from elsewhere are announced, so that a new mtime, which the own
+  // writes cause, drops no pages; a shared mapping of a file under direct I/O works.
+  want(FUSE_CAP_ASYNC_READ);
+  want(FUSE_CAP_ATOMIC_O_TRUNC);
+  want(FUSE_CAP_HANDLE_KILLPRIV_V2);
+  fuse_unset_feature_flag(&connection, FUSE_CAP_AUTO_INVAL_DATA);
+  want(FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
+  // The kernel refuses passthrough together with its write-back cache; passthrough is worth more.
+  fuse_unset_feature_flag(&connection, FUSE_CAP_WRITEBACK_CACHE);
+  // Data goes through memory: pages are checked and filled there.
+  fuse_unset_feature_flag(&connection, FUSE_CAP_SPLICE_READ);
+  connection.no_interrupt = 1;  // waits have deadlines of their own
+  connection.max_write = options.request_bytes_max;
+  connection.max_background = kBackgroundRequestsMax;
+  connection.time_gran = 1;
+
+  const std::lock_guard lock(mutex);
+  can_expire = (connection.capable_ext & FUSE_CAP_EXPIRE_ONLY) != 0;
+  if (options.passthrough == Switch::kOff) {
+    features.passthrough_reason = "off by configuration";
+  } else if (!has_sys_admin()) {
+    features.passthrough_reason = "needs CAP_SYS_ADMIN";
+  } else if (!want(FUSE_CAP_PASSTHROUGH)) {
+    features.passthrough_reason = "the kernel has none (Linux 6.9)";
+  } else {
+    // Local files may lie on a stacked file system (overlayfs); then nothing can be stacked on the mount.
+    connection.max_backing_stack_depth = FUSE_BACKING_STACKED_OVER;
+    features.passthrough = true;
+  }
+  if (features.io_uring && !want(FUSE_CAP_OVER_IO_URING)) {
+    features.io_uring = false;
+    features.io_uring_reason = "the kernel did not offer it";
+  }
+  negotiated = true;
+  changed.notify_all();
+}
+
+Result<void> FuseServer::Session::start() {
+  static std::once_flag log_redirected;
+  std::call_once(log_redirected, [] { fuse_set_log_func(log_of_libfuse); });
+
+  features.io_uring_reason = options.io_uring == Switch::kOff ? "off by configuration" : ring_obstacle();
+  features.io_uring = features.io_uring_reason.empty();
+
+  std::string mount_options = "fsname=weir,subtype=weir,default_permissions";
+  if (::geteuid() == 0) mount_options += ",allow_other";
+  if (features.io_uring) mount_options += ",io_uring,io_uring_q_depth=" + std::to_string(ring_depth(options));
+  const char* words[] = {"weir", "-o", mount_options.c_str()};
+  fuse_args arguments = FUSE_ARGS_INIT(3, const_cast<char**>(words));
+  fuse = fuse_session_new(&arguments, &Operations::table(), sizeof(fuse_lowlevel_ops), &operations);
+  fuse_opt_free_args(&arguments);
+  if (fuse == nullptr) return fail(ErrorCode::kInternal, "libfuse refused the options " + mount_options);
+  if (fuse_session_mount(fuse, mount_point.c_str()) != 0) {
+    return fail(::access("/dev/fuse", R_OK | W_OK) == 0 ? ErrorCode::kPermission : ErrorCode::kNotSupported,
+                "cannot mount on " + mount_point +
+                    ": needs /dev/fuse, and root or fusermount3; the line before says which step failed");
+  }
+  operations.session = fuse;
+  invalidator = std::make_unique<Invalidator>(*this);
+  loop = std::thread([this] { serve(); });
+  {
+    std::unique_lock lock(mutex);
+    const TimePoint until = Deadline::after(options.start_timeout).time();
+    if (!changed.wait_until(lock, until, [this] { return negotiated || ended; })) {
+      return fail(ErrorCode::kTimedOut, "the kernel did not start the mount on " + mount_point);
+    }
+    if (!negotiated) return fail(ErrorCode::kIo, "the kernel ended the mount on " + mount_point + " at once");
+  }
+  // Answered only after the kernel took in what was negotiated.
+  struct stat st {};
+  if (::stat(mount_point.c_str(), &st) != 0) return fail(io::from_errno(errno, "stat", mount_point));
+  device = st.st_dev;
+  TRY(settle_passthrough());
+  TRY(settle_ring());
+  volume.set_cache_listener(invalidator.get());
+  log_info("fuse.mounted", {{"mount_point", mount_point},
+                            {"passthrough", features.passthrough ? "on" : features.passthrough_reason},
+                            {"io_uring", features.io_uring ? "on" : features.io_uring_reason},
+                            {"writeback_cache", "off, excluded by passthrough"}});
+  return {};
+}
+
+Result<void> FuseServer::Session::settle_passthrough() {
+  const std::lock_guard lock(mutex);
+  if (features.passthrough) {
+    if (const auto started = operations.backing.start(fuse_session_fd(fuse)); !started) {
+      features.passthrough = false;
+      features.passthrough_reason = started.error().to_string();
+    }
+  }
+  if (features.passthrough || options.passthrough != Switch::kOn) return {};
+  return fail(ErrorCode::kNotSupported, "fuse.passthrough=on: " + features.passthrough_reason);
+}
+
+// The rings take over some time after the kernel's greeting, or never; a request of our own shows it.
+Result<void> FuseServer::Session::settle_ring() {
+  const Deadline deadline = Deadline::after(kRingStartWait);
+  while (features.io_uring && !operations.ring_used.load() && !deadline.expired()) {
+    struct statvfs space {};
+    (void)::statvfs(mount_point.c_str(), &space);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  const std::lock_guard lock(mutex);
+  if (features.io_uring && !operations.ring_used.load()) {
+    features.io_uring = false;
+    features.io_uring_reason = "the rings did not start; see the lines before";
+  }
+  if (features.io_uring || options.io_uring != Switch::kOn) return {};
+  return fail(ErrorCode::kNotSupported, "fuse.io_uring=on: " + features.io_uring_reason);
+}
+
+void FuseServer::Session::serve() {
+  fuse_loop_config* config = fuse_loop_cfg_create();
+  fuse_loop_cfg_set_clone_fd(config, 1);
+  fuse_loop_cfg_set_max_threads(config, options.threads);
+  const int result = fuse_session_loop_mt(fuse, config);
+  fuse_loop_cfg_destroy(config);
+  if (result != 0) log_warn("fuse.loop_ended", {{"mount_point", mount_point}, {"result", result}});
+  const std::lock_guard lock(mutex);
+  ended = true;
+  changed.notify_all();
+}
+
+Result<void> FuseServer::Session::take_mount_away(Deadline deadline) {
+  const Deadline patient = Deadline::after(deadline.left() / 2);
+  for (;;) {
+    {
+      // Gone already: what is mounted on the path now is not ours.
+      const std::lock_guard lock(mutex);
+      if (ended) return {};
+    }
+    const Result<void> unmounted = unmount_path(mount_point, Unmount::kIfUnused);
+    if (unmounted) return {};
+    if (!failed_with(unmounted, ErrorCode::kBusy) || patient.expired()) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  log_warn("fuse.unmount_forced", {{"mount_point", mount_point}, {"reason", "files on it are still open"}});
+  const Result<void> detached = unmount_path(mount_point, Unmount::kDetach);
+  if (!detached) log_error("fuse.unmount_failed", {{"mount_point", mount_point}, {"error", detached.error()}});
+  if (device != 0) abort_connection(device);
+  fuse_session_exit(fuse);
+  return {};
+}
+
+Result<void> FuseServer::Session::end(Deadline deadline) {
+  volume.set_cache_listener(nullptr);
+  if (loop.joinable()) {
+    TRY(take_mount_away(deadline));
+    std::unique_lock lock(mutex);
+    if (!changed.wait_until(lock, deadline.time(), [this] { return ended; })) {
+      return fail(ErrorCode::kTimedOut, "requests of the mount on " + mount_point + " still run");
+    }
+    lock.unlock();
+    loop.join();
+  }
+  if (invalidator) invalidator->stop();
+  operations.waiting.stop();
+  operations.backing.stop();
+  operations.close_left_open();
+  return {};
+}
+
+FuseServer::FuseServer(std::unique_ptr<Session> session) : session_(std::move(session)) {}
+
+Result<std::unique_ptr<FuseServer>> FuseServer::mount(volume::Volume& volume, const FuseOptions& options) {
+  TRY_ASSIGN(std::string path, prepare_mount_point(options.mount_point));
+  std::unique_ptr<FuseServer> server(
+      new FuseServer(std::make_unique<Session>(volume, options, std::move(path))));
+  TRY(server->session_->start());
+  return server;
+}
+
+FuseServer::~FuseServer() {
+  if (const auto ended = session_->end(Deadline::after(std::chrono::seconds(5))); !ended) {
+    // Its threads still use it.
+    log_error("fuse.abandoned", {{"mount_point", session_->mount_point}, {"error", ended.error()}});
+    session_->loop.detach();
+    (void)session_.release();
+  }
+}
+
+Features FuseServer::features() const {
+  const std::lock_guard lock(session_->mutex);
+  return session_->features;
+}
+
+const Statistics& FuseServer::statistics() const { return session_->statistics; }
+const std::string& FuseServer::mount_point() const { return session_->mount_point; }
+
+Result<void> FuseServer::wait(Deadline deadline) {
+  std::unique_lock lock(session_->mutex);
+  if (session_->changed.wait_until(lock, deadline.time(), [this] { return session_->ended; })) return {};
+  return fail(ErrorCode::kTimedOut);
+}
+
+Result<void> FuseServer::unmount(Deadline deadline) { return session_->end(deadline); }
+
+}  // namespace weir::fuse

@@ -1,0 +1,139 @@
+#include "fuse/mount_point.h"
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <fstream>
+#include <optional>
+#include <sstream>
+
+#include "base/log.h"
+#include "io/errno.h"
+#include "io/file.h"
+
+extern char** environ;
+
+namespace weir::fuse {
+namespace {
+
+// Of proc(5) mountinfo: space, tab, newline and backslash are written as \ooo.
+std::string unescape(std::string_view text) {
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    unsigned value = 0;
+    if (text[i] == '\\' && i + 3 < text.size() &&
+        std::from_chars(&text[i + 1], &text[i + 4], value, 8).ptr == &text[i + 4]) {
+      plain += static_cast<char>(value);
+      i += 3;
+    } else {
+      plain += text[i];
+    }
+  }
+  return plain;
+}
+
+// The file system type of what is mounted on `path`, the topmost one.
+std::optional<std::string> mounted_type(const std::string& path) {
+  std::ifstream table("/proc/self/mountinfo");
+  std::optional<std::string> type;
+  for (std::string line; std::getline(table, line);) {
+    std::istringstream fields(line);
+    std::string field, target;
+    for (int i = 0; i < 5 && fields >> field; ++i) target = field;
+    if (unescape(target) != path) continue;
+    while (fields >> field && field != "-") {
+    }
+    if (fields >> field) type = field;
+  }
+  return type;
+}
+
+Result<void> run_fusermount(const std::string& path, Unmount how) {
+  const char* mode = how == Unmount::kDetach ? "-uzq" : "-uq";
+  const char* const arguments[] = {"fusermount3", mode, "--", path.c_str(), nullptr};
+  pid_t child = 0;
+  const int err = ::posix_spawnp(&child, "fusermount3", nullptr, nullptr, const_cast<char**>(arguments), environ);
+  if (err != 0) return fail(io::from_errno(err, "run fusermount3 -u", path));
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
+  if (!mounted_type(path)) return {};
+  return fail(ErrorCode::kBusy, "fusermount3 -u " + path + ": in use");
+}
+
+Result<void> remove_dead_mount(const std::string& path) {
+  const std::optional<std::string> type = mounted_type(path);
+  if (!type || !type->starts_with("fuse")) {
+    return fail(ErrorCode::kBusy, path + " does not answer and is no FUSE mount; way out: umount -l " + path);
+  }
+  if (*type != "fuse.weir") {
+    return fail(ErrorCode::kBusy, path + " holds the dead mount of another file system (" + *type +
+                                      "); way out: umount -l " + path);
+  }
+  log_warn("fuse.dead_mount_removed", {{"mount_point", path}});
+  return unmount_path(path, Unmount::kDetach);
+}
+
+}  // namespace
+
+Result<std::string> prepare_mount_point(const std::string& path) {
+  std::error_code ignored;
+  // Not canonical(): it would have to ask a dead mount.
+  std::string absolute = std::filesystem::absolute(path, ignored).lexically_normal().string();
+  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+
+  struct stat st {};
+  if (::stat(absolute.c_str(), &st) != 0 && errno == ENOTCONN) TRY(remove_dead_mount(absolute));
+  if (::stat(absolute.c_str(), &st) != 0) {
+    return fail(io::from_errno(errno, "mount point", absolute).wrap("it must be an existing, empty directory"));
+  }
+  if (!S_ISDIR(st.st_mode)) return fail(ErrorCode::kNotDirectory, "mount point " + absolute + " is not a directory");
+  absolute = std::filesystem::canonical(absolute, ignored).string();
+  if (const auto type = mounted_type(absolute); type && type->starts_with("fuse")) {
+    return fail(ErrorCode::kBusy, "a file system (" + *type + ") is mounted on " + absolute +
+                                      "; way out: another mount point, or umount " + absolute);
+  }
+  if (!std::filesystem::is_empty(absolute, ignored)) {
+    return fail(ErrorCode::kNotEmpty, "mount point " + absolute +
+                                          " is not empty: its files would be hidden; way out: an empty directory");
+  }
+  return absolute;
+}
+
+Result<void> unmount_path(const std::string& path, Unmount how) {
+  const int flags = UMOUNT_NOFOLLOW | (how == Unmount::kDetach ? MNT_DETACH : 0);
+  if (::umount2(path.c_str(), flags) == 0) return {};
+  switch (errno) {
+    case EINVAL:  // not a mount point (any more)
+    case ENOENT: return {};
+    case EPERM: return run_fusermount(path, how);
+    default: return fail(io::from_errno(errno, "umount", path));
+  }
+}
+
+void abort_connection(uint64_t device) {
+  const std::string path = "/sys/fs/fuse/connections/" + std::to_string(minor(device)) + "/abort";
+  const auto control = io::File::open(path, {.access = io::Access::kWrite});
+  if (control) (void)control->write_at(0, std::string_view("1"));
+}
+
+bool has_sys_admin() {
+  constexpr unsigned kSysAdmin = 21;
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("CapEff:")) continue;
+    return (std::stoull(line.substr(7), nullptr, 16) >> kSysAdmin & 1) != 0;
+  }
+  return false;
+}
+
+}  // namespace weir::fuse

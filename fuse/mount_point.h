@@ -1,0 +1,26 @@
+// fuse/mount_point.h -- the directory that is mounted on, before and after.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace weir::fuse {
+
+// Makes sure that `path` is an empty directory with nothing mounted on it; takes away the mount of a server that died.
+// Returns the absolute path. Errors: kNotFound, kNotDirectory, kNotEmpty, kBusy, kPermission.
+Result<std::string> prepare_mount_point(const std::string& path);
+
+enum class Unmount : uint8_t { kIfUnused, kDetach };
+// Errors: kBusy (open files, working directories), kPermission. Success also when nothing is mounted there.
+Result<void> unmount_path(const std::string& path, Unmount how);
+
+// Cuts the connection of the FUSE mount with this st_dev; every request in flight fails. No-op without the right to.
+void abort_connection(uint64_t device);
+
+// Whether this process has CAP_SYS_ADMIN, which passthrough asks for.
+bool has_sys_admin();
+
+}  // namespace weir::fuse

@@ -1,0 +1,799 @@
+#include "fuse/operations.h"
+
+#include <fcntl.h>
+#include <linux/falloc.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "base/no_wait.h"
+#include "fuse/directory_handle.h"
+#include "fuse/errno_table.h"
+#include "fuse/invalidator.h"
+
+namespace weir::fuse {
+namespace {
+
+using volume::Entry;
+using volume::IoPath;
+using volume::OpenFile;
+
+constexpr uint32_t kBlockBytes = 4096;
+constexpr uint32_t kSetIdBits = S_ISUID | S_ISGID;
+
+// One request, to be answered exactly once. Handlers return an error instead of replying with it.
+class Request {
+ public:
+  explicit Request(fuse_req_t req, RingGate* gate = nullptr) : req_(req), gate_(gate) {}
+
+  fuse_req_t raw() const { return req_; }
+  meta::Caller caller() const {
+    const fuse_ctx* context = fuse_req_ctx(req_);
+    return {.uid = context->uid, .gid = context->gid};
+  }
+  // `send` is a call of fuse_reply_*(); returns what it returns.
+  template <typename Send>
+  int reply(Send send) const {
+    if (gate_ == nullptr) return send(req_);
+    const std::lock_guard lock(gate_->mutex());
+    return send(req_);
+  }
+  void done() const { error(0); }
+  void error(int err) const {
+    reply([err](fuse_req_t req) { return fuse_reply_err(req, err); });
+  }
+  void bytes(const void* data, size_t size) const {
+    reply([=](fuse_req_t req) { return fuse_reply_buf(req, static_cast<const char*>(data), size); });
+  }
+
+ private:
+  fuse_req_t req_;
+  RingGate* gate_;  // null on the thread that got the request
+};
+
+Operations& operations_of(fuse_req_t req) { return *static_cast<Operations*>(fuse_req_userdata(req)); }
+OpenHandle& open_handle(uint64_t fh) { return *reinterpret_cast<OpenHandle*>(fh); }
+DirectoryHandle& directory_handle(uint64_t fh) { return *reinterpret_cast<DirectoryHandle*>(fh); }
+
+bool is_error(Operation operation, ErrorCode code) {
+  switch (code) {
+    case ErrorCode::kNotFound: return operation != Operation::kLookup && operation != Operation::kGetAttributes;
+    case ErrorCode::kNoAttribute:
+    case ErrorCode::kRange: return false;
+    default: return true;
+  }
+}
+
+void record(Operations& ops, Operation operation, TimePoint start, const Result<void>& result) {
+  const bool error = !result && is_error(operation, result.error().code());
+  ops.statistics.record(operation, system_clock().now() - start,
+                        error ? Statistics::Outcome::kError : Statistics::Outcome::kOk);
+}
+
+void log_failure(Operation operation, const Error& error) {
+  if (errno_of(error.code()) == EIO) {
+    log_warn("fuse.io_error", {{"operation", name_of(operation)}, {"error", error}});
+  }
+}
+
+template <typename Handler>
+void run(Operations& ops, const Request& request, Operation operation, TimePoint start, const Handler& handler) {
+  const Result<void> result = handler(request);
+  record(ops, operation, start, result);
+  if (result) return;
+  log_failure(operation, result.error());
+  request.error(errno_of(result.error().code()));
+}
+
+// Continues a request of a ring on a thread that may wait. What the handler points to lives until the reply.
+template <typename Handler>
+void move_to_waiting(fuse_req_t req, Operation operation, TimePoint start, const Handler& handler) {
+  Operations& ops = operations_of(req);
+  RingGate& gate = RingGate::of_this_thread();
+  gate.enter();
+  ops.statistics.record_moved();
+  ops.waiting.post([&ops, &gate, req, operation, start, handler] {
+    const Invalidator::Serving serving;
+    run(ops, Request(req, &gate), operation, start, handler);
+    gate.leave();
+  });
+}
+
+// Serves a request that the volume can nearly always answer without waiting. `handler` is copied and may run twice: it
+// has replied when it returns success, and only then.
+template <typename Handler>
+void serve(fuse_req_t req, Operation operation, const Handler& handler) {
+  Operations& ops = operations_of(req);
+  const TimePoint start = system_clock().now();
+  const Invalidator::Serving serving;
+  const Request request(req);
+  if (!fuse_req_is_uring(req)) return run(ops, request, operation, start, handler);
+  if (!ops.ring_used.load(std::memory_order_relaxed)) ops.ring_used.store(true, std::memory_order_relaxed);
+  const Result<void> result = [&] {
+    const NoWait no_wait;
+    return handler(request);
+  }();
+  if (failed_with(result, ErrorCode::kWouldWait)) return move_to_waiting(req, operation, start, handler);
+  record(ops, operation, start, result);
+  if (result) return;
+  log_failure(operation, result.error());
+  request.error(errno_of(result.error().code()));
+}
+
+// Serves a request that waits for a disk or an under store as a rule.
+template <typename Handler>
+void serve_waiting(fuse_req_t req, Operation operation, const Handler& handler) {
+  const TimePoint start = system_clock().now();
+  if (fuse_req_is_uring(req)) return move_to_waiting(req, operation, start, handler);
+  const Invalidator::Serving serving;
+  run(operations_of(req), Request(req), operation, start, handler);
+}
+
+// --- attributes
+
+timespec to_timespec(int64_t ns) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  int64_t seconds = ns / kSecond;
+  int64_t rest = ns % kSecond;
+  if (rest < 0) {
+    rest += kSecond;
+    --seconds;
+  }
+  return {.tv_sec = seconds, .tv_nsec = rest};
+}
+
+int64_t to_ns(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
+mode_t type_bits(meta::FileType type) {
+  switch (type) {
+    case format::DIRECTORY: return S_IFDIR;
+    case format::SYMLINK: return S_IFLNK;
+    case format::REGULAR: return S_IFREG;
+    default: return S_IFREG;
+  }
+}
+
+struct stat to_stat(const meta::Attributes& attributes) {
+  struct stat st {};
+  st.st_ino = attributes.inode.value();
+  st.st_mode = type_bits(attributes.type) | attributes.permissions;
+  st.st_nlink = attributes.links;
+  st.st_uid = attributes.uid;
+  st.st_gid = attributes.gid;
+  st.st_rdev = attributes.rdev;
+  st.st_size = static_cast<off_t>(attributes.size);
+  st.st_blksize = kBlockBytes;
+  st.st_blocks = static_cast<blkcnt_t>((attributes.allocated_bytes + 511) / 512);
+  st.st_atim = to_timespec(attributes.atime_ns);
+  st.st_mtim = to_timespec(attributes.mtime_ns);
+  st.st_ctim = to_timespec(attributes.ctime_ns);
+  return st;
+}
+
+double to_seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+fuse_entry_param to_entry(const Entry& entry) {
+  fuse_entry_param param{};
+  param.ino = entry.attributes.inode.value();
+  param.attr = to_stat(entry.attributes);
+  param.attr_timeout = param.entry_timeout = to_seconds(entry.valid_for);
+  return param;
+}
+
+void reply_entry(const Request& request, const Entry& entry) {
+  const fuse_entry_param param = to_entry(entry);
+  request.reply([&](fuse_req_t req) { return fuse_reply_entry(req, &param); });
+}
+
+void reply_attributes(const Request& request, const Entry& entry) {
+  const struct stat st = to_stat(entry.attributes);
+  request.reply([&](fuse_req_t req) { return fuse_reply_attr(req, &st, to_seconds(entry.valid_for)); });
+}
+
+// The kernel leaves it to us (HANDLE_KILLPRIV_V2) to take the set-id bits away when somebody without CAP_FSETID writes.
+// Set-group-ID without group execution means mandatory locking and stays.
+Result<void> drop_set_id_bits(volume::Volume& volume, InodeId inode) {
+  TRY_ASSIGN(const Entry entry, volume.get_attributes(inode));
+  const uint32_t permissions = entry.attributes.permissions;
+  uint32_t rest = permissions & ~uint32_t{S_ISUID};
+  if (permissions & S_IXGRP) rest &= ~uint32_t{S_ISGID};
+  if (rest == permissions) return {};
+  TRY(volume.set_attributes(inode, {.permissions = rest}, std::nullopt));
+  return {};
+}
+
+// --- names
+
+void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  serve(req, Operation::kLookup, [=](const Request& request) -> Result<void> {
+    Operations& ops = operations_of(request.raw());
+    const InodeId directory{parent};
+    // "." and ".." are asked by name only of inodes that the kernel lost (NFS file handles).
+    if (std::strcmp(name, ".") == 0) {
+      TRY_ASSIGN(const Entry entry, ops.volume.get_attributes(directory));
+      reply_entry(request, entry);
+      return {};
+    }
+    if (std::strcmp(name, "..") == 0) {
+      TRY_ASSIGN(const InodeId above, ops.volume.parent_of(directory));
+      TRY_ASSIGN(const Entry entry, ops.volume.get_attributes(above));
+      reply_entry(request, entry);
+      return {};
+    }
+    const Result<Entry> entry = ops.volume.lookup(directory, name);
+    if (failed_with(entry, ErrorCode::kNotFound) && ops.absent_valid_for > Duration::zero()) {
+      fuse_entry_param absent{};
+      absent.entry_timeout = to_seconds(ops.absent_valid_for);
+      request.reply([&](fuse_req_t req) { return fuse_reply_entry(req, &absent); });
+      return {};
+    }
+    if (!entry) return fail(entry.error());
+    reply_entry(request, *entry);
+    return {};
+  });
+}
+
+void forget(fuse_req_t req, fuse_ino_t, uint64_t) { fuse_reply_none(req); }
+void forget_multi(fuse_req_t req, size_t, fuse_forget_data*) { fuse_reply_none(req); }
+
+void get_attributes(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
+  serve(req, Operation::kGetAttributes, [=](const Request& request) -> Result<void> {
+    TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.get_attributes(InodeId{ino}));
+    reply_attributes(request, entry);
+    return {};
+  });
+}
+
+void set_attributes(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int which, fuse_file_info*) {
+  const int64_t now_ns = unix_ns(system_clock().wall_now());
+  meta::AttributeChange change;
+  if (which & FUSE_SET_ATTR_MODE) change.permissions = wanted->st_mode & 07777;
+  if (which & FUSE_SET_ATTR_UID) change.uid = wanted->st_uid;
+  if (which & FUSE_SET_ATTR_GID) change.gid = wanted->st_gid;
+  if (which & FUSE_SET_ATTR_ATIME) change.atime_ns = to_ns(wanted->st_atim);
+  if (which & FUSE_SET_ATTR_MTIME) change.mtime_ns = to_ns(wanted->st_mtim);
+  if (which & FUSE_SET_ATTR_ATIME_NOW) change.atime_ns = now_ns;
+  if (which & FUSE_SET_ATTR_MTIME_NOW) change.mtime_ns = now_ns;
+  std::optional<uint64_t> size;
+  if (which & FUSE_SET_ATTR_SIZE) size = static_cast<uint64_t>(wanted->st_size);
+  // A change of owner takes the bits from everybody, and from files alone.
+  const bool drops_bits = (which & FUSE_SET_ATTR_KILL_SUID) != 0;
+  const bool new_owner = change.uid || change.gid;
+
+  const auto handler = [=](const Request& request) -> Result<void> {
+    volume::Volume& volume = operations_of(request.raw()).volume;
+    meta::AttributeChange complete = change;
+    if ((drops_bits || new_owner) && !change.permissions) {
+      TRY_ASSIGN(const Entry before, volume.get_attributes(InodeId{ino}));
+      const uint32_t permissions = before.attributes.permissions;
+      if (before.attributes.type == format::REGULAR && (permissions & kSetIdBits) != 0) {
+        complete.permissions = permissions & ~uint32_t{S_ISUID} &
+                               ~(permissions & S_IXGRP ? uint32_t{S_ISGID} : 0u);
+      }
+    }
+    TRY_ASSIGN(const Entry entry, volume.set_attributes(InodeId{ino}, complete, size));
+    reply_attributes(request, entry);
+    return {};
+  };
+  serve(req, Operation::kSetAttributes, handler);
+}
+
+void read_symlink(fuse_req_t req, fuse_ino_t ino) {
+  serve(req, Operation::kReadSymlink, [=](const Request& request) -> Result<void> {
+    TRY_ASSIGN(std::string target, operations_of(request.raw()).volume.read_symlink(InodeId{ino}));
+    if (target.size() >= PATH_MAX) target.resize(PATH_MAX - 1);
+    request.reply([&](fuse_req_t req) { return fuse_reply_readlink(req, target.c_str()); });
+    return {};
+  });
+}
+
+void make_directory(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
+  serve(req, Operation::kMakeDirectory, [=](const Request& request) -> Result<void> {
+    TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.make_directory(
+                                      InodeId{parent}, name, mode & 07777, request.caller()));
+    reply_entry(request, entry);
+    return {};
+  });
+}
+
+void make_node(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t) {
+  serve(req, Operation::kMakeNode, [=](const Request& request) -> Result<void> {
+    // EPERM is what mknod(2) says for a type that the file system does not have.
+    if (!S_ISREG(mode)) return fail(ErrorCode::kPermission);
+    volume::Volume& volume = operations_of(request.raw()).volume;
+    TRY_ASSIGN(const volume::Volume::Created created,
+               volume.create(InodeId{parent}, name, mode & 07777, request.caller(),
+                             {.access = volume::Access::kWrite}));
+    const Result<void> flushed = created.file->flush();
+    created.file->close();
+    TRY(flushed);
+    reply_entry(request, created.entry);
+    return {};
+  });
+}
+
+void make_symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
+  serve(req, Operation::kMakeSymlink, [=](const Request& request) -> Result<void> {
+    TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.make_symlink(InodeId{parent}, name, target,
+                                                                                   request.caller()));
+    reply_entry(request, entry);
+    return {};
+  });
+}
+
+void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  serve(req, Operation::kUnlink, [=](const Request& request) -> Result<void> {
+    TRY(operations_of(request.raw()).volume.unlink(InodeId{parent}, name));
+    request.done();
+    return {};
+  });
+}
+
+void remove_directory(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  serve(req, Operation::kRemoveDirectory, [=](const Request& request) -> Result<void> {
+    TRY(operations_of(request.raw()).volume.remove_directory(InodeId{parent}, name));
+    request.done();
+    return {};
+  });
+}
+
+void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
+            unsigned flags) {
+  serve(req, Operation::kRename, [=](const Request& request) -> Result<void> {
+    meta::RenameMode mode = meta::RenameMode::kReplace;
+    switch (flags) {
+      case 0: break;
+      case RENAME_NOREPLACE: mode = meta::RenameMode::kNoReplace; break;
+      case RENAME_EXCHANGE: mode = meta::RenameMode::kExchange; break;
+      default: return fail(ErrorCode::kInvalid);
+    }
+    const Result<void> renamed = operations_of(request.raw()).volume.rename(InodeId{parent}, name,
+                                                                            InodeId{new_parent}, new_name, mode);
+    // rename(2) into the own subtree is EINVAL.
+    if (failed_with(renamed, ErrorCode::kLoop)) return fail(ErrorCode::kInvalid);
+    TRY(renamed);
+    request.done();
+    return {};
+  });
+}
+
+void link(fuse_req_t req, fuse_ino_t, fuse_ino_t, const char*) {
+  serve(req, Operation::kLink, [](const Request&) -> Result<void> {
+    // EPERM is what link(2) says for a file system without hard links.
+    return fail(ErrorCode::kPermission);
+  });
+}
+
+// --- content
+
+volume::OpenOptions to_open_options(int flags) {
+  volume::OpenOptions options;
+  switch (flags & O_ACCMODE) {
+    case O_WRONLY: options.access = volume::Access::kWrite; break;
+    case O_RDWR: options.access = volume::Access::kReadWrite; break;
+    default: options.access = volume::Access::kRead;
+  }
+  options.truncate = (flags & O_TRUNC) != 0;
+  options.append = (flags & O_APPEND) != 0;
+  return options;
+}
+
+// Decides how the kernel uses the file. Its page cache is not kept from one open to the next: through passthrough it
+// cannot see what was written meanwhile.
+OpenHandle& make_handle(Operations& ops, std::unique_ptr<OpenFile> file, uint32_t permissions,
+                        fuse_file_info& info) {
+  auto handle = std::make_unique<OpenHandle>();
+  const bool writable = file->access() != volume::Access::kRead;
+  handle->set_id_bits = writable && (permissions & kSetIdBits) != 0;
+  if (file->io_path() == IoPath::kLocalFile) {
+    info.backing_id = ops.backing.acquire(file->local_file_key(), file->local_file().fd());
+    handle->backing_counted = true;
+  }
+  if (info.backing_id != 0) {
+    ops.statistics.record_passthrough_open();
+    handle->writes_pass_by = writable;
+    // Writes that may have to clear set-id bits come through us; the file's mode in the kernel stays passthrough.
+    info.direct_io = handle->set_id_bits;
+  }
+  info.noflush = !writable;
+  handle->file = std::move(file);
+  OpenHandle& opened = ops.remember(std::move(handle));
+  info.fh = reinterpret_cast<uint64_t>(&opened);
+  return opened;
+}
+
+void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info_in) {
+  serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) -> Result<void> {
+    Operations& ops = operations_of(request.raw());
+    TRY_ASSIGN(volume::Volume::Created created, ops.volume.create(InodeId{parent}, name, mode & 07777,
+                                                                 request.caller(), to_open_options(info.flags)));
+    fuse_file_info out = info;
+    // A new file has no content whose privileges could be abused: set-id bits of `mode` are the creator's wish.
+    OpenHandle& handle = make_handle(ops, std::move(created.file), 0, out);
+    const fuse_entry_param entry = to_entry(created.entry);
+    const int sent = request.reply([&](fuse_req_t req) { return fuse_reply_create(req, &entry, &out); });
+    // Not sent: the caller was interrupted, and no RELEASE will come.
+    if (sent != 0) ops.close(handle);
+    return {};
+  });
+}
+
+void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info_in) {
+  serve(req, Operation::kOpen, [=, info = *info_in](const Request& request) -> Result<void> {
+    Operations& ops = operations_of(request.raw());
+    const volume::OpenOptions options = to_open_options(info.flags);
+    TRY_ASSIGN(std::unique_ptr<OpenFile> file, ops.volume.open_file(InodeId{ino}, options));
+    uint32_t permissions = 0;
+    if (options.access != volume::Access::kRead) {
+      const Result<Entry> entry = ops.volume.get_attributes(InodeId{ino});
+      if (entry) permissions = entry->attributes.permissions;
+    }
+    fuse_file_info out = info;
+    OpenHandle& handle = make_handle(ops, std::move(file), permissions, out);
+    if (info.kill_suidgid && handle.set_id_bits) (void)drop_set_id_bits(ops.volume, InodeId{ino});
+    const int sent = request.reply([&](fuse_req_t req) { return fuse_reply_open(req, &out); });
+    if (sent != 0) ops.close(handle);
+    return {};
+  });
+}
+
+void read(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
+  serve_waiting(req, Operation::kRead, [=, fh = info->fh](const Request& request) -> Result<void> {
+    // A ring's request brings the memory for its reply.
+    char* payload = nullptr;
+    size_t payload_size = 0;
+    if (fuse_req_get_payload(request.raw(), &payload, &payload_size, nullptr) != 0 || payload_size < size) {
+      static thread_local std::vector<char> buffer;
+      if (buffer.size() < size) buffer.resize(size);
+      payload = buffer.data();
+    }
+    TRY_ASSIGN(const size_t got, open_handle(fh).file->read(static_cast<uint64_t>(offset),
+                                                            std::as_writable_bytes(std::span(payload, size))));
+    request.bytes(payload, got);
+    return {};
+  });
+}
+
+void write(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size, off_t offset, fuse_file_info* info) {
+  serve_waiting(req, Operation::kWrite,
+                [=, fh = info->fh, drops_bits = info->kill_suidgid != 0](const Request& request) -> Result<void> {
+    OpenHandle& handle = open_handle(fh);
+    if (drops_bits && handle.set_id_bits) TRY(drop_set_id_bits(operations_of(request.raw()).volume, InodeId{ino}));
+    TRY(handle.file->write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size))));
+    request.reply([&](fuse_req_t req) { return fuse_reply_write(req, size); });
+    return {};
+  });
+}
+
+void flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
+  serve(req, Operation::kFlush, [=, fh = info->fh](const Request& request) -> Result<void> {
+    Operations& ops = operations_of(request.raw());
+    OpenHandle& handle = open_handle(fh);
+    TRY(handle.file->flush());
+    // Writes through a mapping change the times behind the kernel's copy of them. Dropping attributes alone takes no lock.
+    if (handle.writes_pass_by) fuse_lowlevel_notify_inval_inode(ops.session, ino, -1, 0);
+    request.done();
+    return {};
+  });
+}
+
+void sync(fuse_req_t req, fuse_ino_t, int, fuse_file_info* info) {
+  serve_waiting(req, Operation::kSync, [fh = info->fh](const Request& request) -> Result<void> {
+    TRY(open_handle(fh).file->sync());
+    request.done();
+    return {};
+  });
+}
+
+void release(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
+  serve(req, Operation::kRelease, [fh = info->fh](const Request& request) -> Result<void> {
+    operations_of(request.raw()).close(open_handle(fh));
+    request.done();
+    return {};
+  });
+}
+
+void allocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length, fuse_file_info* info) {
+  serve_waiting(req, Operation::kAllocate, [=, fh = info->fh](const Request& request) -> Result<void> {
+    const OpenFile& file = *open_handle(fh).file;
+    if ((mode & ~FALLOC_FL_KEEP_SIZE) != 0 || file.io_path() != IoPath::kLocalFile) {
+      return fail(ErrorCode::kNotSupported);
+    }
+    TRY(file.local_file().allocate(static_cast<uint64_t>(offset), static_cast<uint64_t>(length),
+                                   mode & FALLOC_FL_KEEP_SIZE ? io::File::Extend::kKeepSize
+                                                              : io::File::Extend::kGrow));
+    request.done();
+    return {};
+  });
+}
+
+void seek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* info) {
+  serve(req, Operation::kSeek, [=, fh = info->fh](const Request& request) -> Result<void> {
+    const OpenFile& file = *open_handle(fh).file;
+    const auto from = static_cast<uint64_t>(offset);
+    std::optional<uint64_t> found;
+    if (file.io_path() == IoPath::kLocalFile) {
+      TRY_ASSIGN(found, whence == SEEK_DATA ? file.local_file().seek_data(from) : file.local_file().seek_hole(from));
+    } else {
+      // Holes of a partial local file are pages not fetched yet: to the caller all of it is data.
+      TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.get_attributes(InodeId{ino}));
+      const uint64_t size = entry.attributes.size;
+      if (from < size) found = whence == SEEK_DATA ? from : size;
+    }
+    if (!found) {
+      request.error(ENXIO);
+      return {};
+    }
+    request.reply([&](fuse_req_t req) { return fuse_reply_lseek(req, static_cast<off_t>(*found)); });
+    return {};
+  });
+}
+
+// --- directories
+
+void open_directory(fuse_req_t req, fuse_ino_t, fuse_file_info* info_in) {
+  serve(req, Operation::kOpenDirectory, [info = *info_in](const Request& request) -> Result<void> {
+    auto handle = std::make_unique<DirectoryHandle>();
+    fuse_file_info out = info;
+    out.fh = reinterpret_cast<uint64_t>(handle.get());
+    if (request.reply([&](fuse_req_t req) { return fuse_reply_open(req, &out); }) == 0) (void)handle.release();
+    return {};
+  });
+}
+
+// The kernel's offsets: 1 is behind ".", 2 behind "..", and the handle's count on from there.
+constexpr uint64_t kDots = 2;
+
+class DirectoryReply {
+ public:
+  DirectoryReply(size_t size, volume::WithAttributes with_attributes)
+      : with_attributes_(with_attributes), buffer_(size) {}
+
+  DirectoryHandle::Take add(fuse_req_t req, const char* name, const fuse_entry_param& entry, uint64_t next) {
+    char* at = buffer_.data() + used_;
+    const size_t room = buffer_.size() - used_;
+    const auto offset = static_cast<off_t>(next);
+    const size_t needed = with_attributes_ == volume::WithAttributes::kYes
+                              ? fuse_add_direntry_plus(req, at, room, name, &entry, offset)
+                              : fuse_add_direntry(req, at, room, name, &entry.attr, offset);
+    if (needed > room) return DirectoryHandle::Take::kNoRoom;
+    used_ += needed;
+    return DirectoryHandle::Take::kTaken;
+  }
+
+  // How many entries with names of usual length fit.
+  size_t entries_max() const {
+    constexpr size_t kPlain = 40, kPlus = 176;
+    const size_t each = with_attributes_ == volume::WithAttributes::kYes ? kPlus : kPlain;
+    return std::max<size_t>(1, (buffer_.size() - used_) / each);
+  }
+  const char* data() const { return buffer_.data(); }
+  size_t size() const { return used_; }
+
+ private:
+  const volume::WithAttributes with_attributes_;
+  std::vector<char> buffer_;
+  size_t used_ = 0;
+};
+
+// Node id 0 tells the kernel that an entry comes without attributes.
+fuse_entry_param bare_entry(InodeId inode, mode_t type) {
+  fuse_entry_param entry{};
+  entry.attr.st_ino = inode.value();
+  entry.attr.st_mode = type;
+  return entry;
+}
+
+Result<void> read_entries(const Request& request, InodeId directory, size_t size, uint64_t offset, uint64_t fh,
+                          volume::WithAttributes with_attributes) {
+  volume::Volume& volume = operations_of(request.raw()).volume;
+  DirectoryReply reply(size, with_attributes);
+  if (offset == 0) {
+    reply.add(request.raw(), ".", bare_entry(directory, S_IFDIR), 1);
+    offset = 1;
+  }
+  if (offset == 1) {
+    TRY_ASSIGN(const InodeId above, volume.parent_of(directory));
+    if (reply.add(request.raw(), "..", bare_entry(above, S_IFDIR), kDots) == DirectoryHandle::Take::kTaken) {
+      offset = kDots;
+    }
+  }
+  if (offset >= kDots) {
+    TRY(directory_handle(fh).read(
+        offset - kDots, reply.entries_max(),
+        [&](std::string_view after, size_t entries_max) {
+          return volume.read_directory(directory, after, entries_max, with_attributes);
+        },
+        [&](const volume::DirectoryEntryPlus& found, uint64_t next) {
+          const fuse_entry_param entry = found.plus ? to_entry(*found.plus)
+                                                    : bare_entry(found.entry.inode, type_bits(found.entry.type));
+          return reply.add(request.raw(), found.entry.name.c_str(), entry, next + kDots);
+        }));
+  }
+  request.bytes(reply.data(), reply.size());
+  return {};
+}
+
+void read_directory(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info* info) {
+  serve(req, Operation::kReadDirectory, [=, fh = info->fh](const Request& request) {
+    return read_entries(request, InodeId{ino}, size, static_cast<uint64_t>(offset), fh, volume::WithAttributes::kNo);
+  });
+}
+
+void read_directory_plus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset, fuse_file_info* info) {
+  serve(req, Operation::kReadDirectory, [=, fh = info->fh](const Request& request) {
+    return read_entries(request, InodeId{ino}, size, static_cast<uint64_t>(offset), fh,
+                        volume::WithAttributes::kYes);
+  });
+}
+
+void sync_directory(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info*) {
+  serve_waiting(req, Operation::kSyncDirectory, [=](const Request& request) -> Result<void> {
+    TRY(operations_of(request.raw()).volume.sync_directory(InodeId{ino}));
+    request.done();
+    return {};
+  });
+}
+
+void release_directory(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
+  serve(req, Operation::kReleaseDirectory, [fh = info->fh](const Request& request) -> Result<void> {
+    delete &directory_handle(fh);
+    request.done();
+    return {};
+  });
+}
+
+// --- the rest
+
+void stat_fs(fuse_req_t req, fuse_ino_t) {
+  serve(req, Operation::kStatFs, [](const Request& request) -> Result<void> {
+    TRY_ASSIGN(const volume::Volume::Capacity capacity, operations_of(request.raw()).volume.capacity());
+    struct statvfs st {};
+    st.f_bsize = st.f_frsize = kBlockBytes;
+    st.f_blocks = capacity.total_bytes / kBlockBytes;
+    st.f_bfree = st.f_bavail = capacity.free_bytes / kBlockBytes;
+    // Inodes have no limit of their own; df(1) wants a number.
+    st.f_ffree = st.f_favail = uint64_t{1} << 32;
+    st.f_files = capacity.inodes + st.f_ffree;
+    st.f_namemax = meta::kNameBytesMax;
+    request.reply([&](fuse_req_t req) { return fuse_reply_statfs(req, &st); });
+    return {};
+  });
+}
+
+// Names that the volume stores. ACLs, capabilities and labels mean something to the kernel that we would not enforce.
+bool xattr_supported(std::string_view name) { return name.starts_with("user.") || name.starts_with("trusted."); }
+
+Result<void> reply_sized(const Request& request, std::string_view value, size_t room) {
+  if (room == 0) {
+    request.reply([&](fuse_req_t req) { return fuse_reply_xattr(req, value.size()); });
+    return {};
+  }
+  if (value.size() > room) return fail(ErrorCode::kRange);
+  request.bytes(value.data(), value.size());
+  return {};
+}
+
+void get_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
+  serve(req, Operation::kGetXattr, [=](const Request& request) -> Result<void> {
+    if (!xattr_supported(name)) return fail(ErrorCode::kNotSupported);
+    TRY_ASSIGN(const std::string value, operations_of(request.raw()).volume.get_xattr(InodeId{ino}, name));
+    return reply_sized(request, value, size);
+  });
+}
+
+void list_xattrs(fuse_req_t req, fuse_ino_t ino, size_t size) {
+  serve(req, Operation::kListXattrs, [=](const Request& request) -> Result<void> {
+    TRY_ASSIGN(const std::vector<std::string> names,
+               operations_of(request.raw()).volume.list_xattrs(InodeId{ino}));
+    std::string list;
+    for (const std::string& name : names) list.append(name).push_back('\0');
+    return reply_sized(request, list, size);
+  });
+}
+
+void set_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* value, size_t size, int flags) {
+  serve(req, Operation::kSetXattr, [=](const Request& request) -> Result<void> {
+    if (!xattr_supported(name)) return fail(ErrorCode::kNotSupported);
+    using Mode = meta::Namespace::XattrMode;
+    constexpr int kCreate = 1, kReplace = 2;  // XATTR_CREATE, XATTR_REPLACE of setxattr(2)
+    const Mode mode = flags & kCreate ? Mode::kCreate : flags & kReplace ? Mode::kReplace : Mode::kSet;
+    TRY(operations_of(request.raw()).volume.set_xattr(InodeId{ino}, name, {value, size}, mode));
+    request.done();
+    return {};
+  });
+}
+
+void remove_xattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
+  serve(req, Operation::kRemoveXattr, [=](const Request& request) -> Result<void> {
+    if (!xattr_supported(name)) return fail(ErrorCode::kNotSupported);
+    TRY(operations_of(request.raw()).volume.remove_xattr(InodeId{ino}, name));
+    request.done();
+    return {};
+  });
+}
+
+void init(void* userdata, fuse_conn_info* connection) { static_cast<Operations*>(userdata)->init(*connection); }
+
+}  // namespace
+
+OpenHandle& Operations::remember(std::unique_ptr<OpenHandle> handle) {
+  const std::lock_guard lock(handles_mutex_);
+  handles_.insert(handle.get());
+  return *handle.release();
+}
+
+void Operations::close(OpenHandle& handle) {
+  {
+    const std::lock_guard lock(handles_mutex_);
+    handles_.erase(&handle);
+  }
+  dispose(&handle);
+}
+
+void Operations::close_left_open() {
+  for (OpenHandle* handle : handles_) dispose(handle);
+  handles_.clear();
+}
+
+void Operations::dispose(OpenHandle* handle) {
+  const std::unique_ptr<OpenHandle> owned(handle);
+  if (owned->backing_counted) backing.release(owned->file->local_file_key());
+  owned->file->close();
+}
+
+// Left to the kernel: flock and POSIX locks (one node), access (default_permissions), copy_file_range (it copies itself).
+const fuse_lowlevel_ops& Operations::table() {
+  static const fuse_lowlevel_ops kTable = [] {
+    fuse_lowlevel_ops ops{};
+    ops.init = fuse::init;
+    ops.lookup = lookup;
+    ops.forget = forget;
+    ops.forget_multi = forget_multi;
+    ops.getattr = get_attributes;
+    ops.setattr = set_attributes;
+    ops.readlink = read_symlink;
+    ops.mknod = make_node;
+    ops.mkdir = make_directory;
+    ops.unlink = unlink;
+    ops.rmdir = remove_directory;
+    ops.symlink = make_symlink;
+    ops.rename = rename;
+    ops.link = link;
+    ops.create = create;
+    ops.open = open;
+    ops.read = read;
+    ops.write = write;
+    ops.flush = flush;
+    ops.fsync = sync;
+    ops.release = release;
+    ops.fallocate = allocate;
+    ops.lseek = seek;
+    ops.opendir = open_directory;
+    ops.readdir = read_directory;
+    ops.readdirplus = read_directory_plus;
+    ops.fsyncdir = sync_directory;
+    ops.releasedir = release_directory;
+    ops.statfs = stat_fs;
+    ops.getxattr = get_xattr;
+    ops.listxattr = list_xattrs;
+    ops.setxattr = set_xattr;
+    ops.removexattr = remove_xattr;
+    return ops;
+  }();
+  return kTable;
+}
+
+}  // namespace weir::fuse

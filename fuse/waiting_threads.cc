@@ -1,0 +1,39 @@
+#include "fuse/waiting_threads.h"
+
+#include <utility>
+
+namespace weir::fuse {
+
+void WaitingThreads::post(std::function<void()> work) {
+  const std::lock_guard lock(mutex_);
+  queue_.push_back(std::move(work));
+  if (idle_ < queue_.size() && threads_.size() < threads_max_) threads_.emplace_back([this] { run(); });
+  work_came_.notify_one();
+}
+
+void WaitingThreads::stop() {
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    work_came_.notify_all();
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+}
+
+void WaitingThreads::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    ++idle_;
+    work_came_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+    --idle_;
+    if (queue_.empty()) return;
+    const std::function<void()> work = std::move(queue_.front());
+    queue_.pop_front();
+    lock.unlock();
+    work();
+    lock.lock();
+  }
+}
+
+}  // namespace weir::fuse
