@@ -574,9 +574,11 @@ Kv::Usage RocksKv::Store::usage() const {
 }
 
 Result<std::unique_ptr<RocksKv>> RocksKv::open(const Options& options) {
+  rocksdb::Status status = rocksdb::Env::Default()->CreateDirIfMissing(options.dir);
+  if (!status.ok()) return fail_to_open(status, options.dir);
   rocksdb::DB* db = nullptr;
   auto hints = std::make_shared<TableHints>();
-  const rocksdb::Status status = rocksdb::DB::Open(rocks_options(options, hints), options.dir, &db);
+  status = rocksdb::DB::Open(rocks_options(options, hints), options.dir, &db);
   if (!status.ok()) return fail_to_open(status, options.dir);
   auto store = std::make_unique<Store>(std::unique_ptr<rocksdb::DB>(db), std::move(hints), options.dir);
   return std::unique_ptr<RocksKv>(new RocksKv(std::move(store)));

@@ -8,10 +8,12 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <map>
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/failpoint.h"
 #include "kv/mem_kv.h"
@@ -165,6 +167,66 @@ TEST_F(KvFault, a_synced_read_only_commit_syncs_what_it_read) {
   ASSERT_EQ(txn->get("a").value(), "1");
   ASSERT_TRUE(txn->commit(Durability::kSynced).has_value());
   EXPECT_EQ(kv.flushes(), flushes + 1);
+}
+
+// While a first commit is held up in front of its write, others line up; they then share one batch. Each of a pair signs
+// its own row of `last`, which tells the order they were given.
+TEST_F(KvFault, transactions_of_one_batch_see_each_other_in_order) {
+  auto opened = RocksKv::open({.dir = dir()});
+  ASSERT_TRUE(opened.has_value());
+  RocksKv& kv = **opened;
+  for (int round = 0; round < 10; ++round) {
+    ASSERT_TRUE(put(kv, "b1", "old").has_value());
+    ASSERT_TRUE(put(kv, "n", encode_counter(100)).has_value());
+    const auto update = [&] {
+      auto txn = kv.begin();
+      EXPECT_TRUE(txn->get("x").has_value());
+      txn->put("x", "new");
+      return txn;
+    };
+    const auto lost_update_1 = update(), lost_update_2 = update();
+
+    std::promise<void> held, release;
+    std::atomic<bool> first = true;
+    const ArmedFailpoint armed("kv.rocks.before_write", [&]() -> Result<void> {
+      if (first.exchange(false)) {
+        held.set_value();
+        release.get_future().wait();
+      }
+      return {};
+    });
+    std::thread holder([&] { EXPECT_TRUE(put(kv, "hold", "up").has_value()); });
+    held.get_future().wait();
+
+    std::atomic<int> winners = 0;
+    const auto blind = [&](auto fill) {
+      return std::thread([&kv, fill] {
+        const auto txn = kv.begin();
+        fill(*txn);
+        EXPECT_TRUE(txn->commit().has_value());
+      });
+    };
+    std::vector<std::thread> threads;
+    threads.push_back(blind([](Txn& txn) { txn.put("b2", "new"), txn.put("last range", "put"); }));
+    threads.push_back(blind([](Txn& txn) { txn.erase_range("b", "c"), txn.put("last range", "erase"); }));
+    threads.push_back(blind([](Txn& txn) { txn.put("n", encode_counter(5)), txn.put("last counter", "put"); }));
+    threads.push_back(blind([](Txn& txn) { txn.add("n", 1), txn.put("last counter", "add"); }));
+    threads.push_back(blind([](Txn& txn) { txn.add("sum", 1); }));
+    threads.push_back(blind([](Txn& txn) { txn.add("sum", 1); }));
+    threads.emplace_back([&] { winners += lost_update_1->commit().has_value(); });
+    threads.emplace_back([&] { winners += lost_update_2->commit().has_value(); });
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));  // for most to line up; the test holds without
+    release.set_value();
+    holder.join();
+    for (auto& thread : threads) thread.join();
+
+    const auto txn = kv.begin();
+    EXPECT_EQ(winners, 1);
+    EXPECT_EQ(txn->get("sum").value(), encode_counter(2 * (round + 1)));
+    EXPECT_EQ(txn->get("n").value(), encode_counter(txn->get("last counter").value() == "add" ? 6 : 5));
+    EXPECT_EQ(txn->get("b1").value(), std::nullopt);
+    EXPECT_EQ(txn->get("b2").value().has_value(), txn->get("last range").value() == "put");
+  }
 }
 
 // ---- the retry loop over a store that loses replies ----
