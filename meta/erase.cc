@@ -15,10 +15,14 @@ Result<std::optional<format::Owner>> standing_whiteout(Tables& tables, const Era
 
 }  // namespace
 
-Result<std::vector<EraseItem>> Namespace::erases(int64_t due_ns, size_t items_max) {
+Result<std::vector<EraseItem>> Namespace::erases(int64_t due_ns, size_t items_max,
+                                                 const std::optional<EraseItem>& after) {
   return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::vector<EraseItem>> {
     const std::string end = format::erase_key(due_ns + 1, MountId(0), "");
-    TRY_ASSIGN(const auto page, tables.txn().get_range(format::erase_range().begin, end,
+    const std::string begin = after ? kv::key_after(format::erase_key(after->due_ns, after->mount, after->key))
+                                    : format::erase_range().begin;
+    if (begin >= end) return std::vector<EraseItem>{};
+    TRY_ASSIGN(const auto page, tables.txn().get_range(begin, end,
                                                        {.rows_max = items_max, .isolation = kv::Isolation::kSnapshot}));
     std::vector<EraseItem> items;
     for (const auto& row : page.rows) {

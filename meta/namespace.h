@@ -303,7 +303,9 @@ class Namespace {
                                std::string_view conflict_key, std::string_view etag, uint64_t size,
                                int64_t mtime_ns);
 
-  Result<std::vector<EraseItem>> erases(int64_t due_ns, size_t items_max);
+  // Whiteouts in the order of their due times, due at or before `due_ns`, behind `after`.
+  Result<std::vector<EraseItem>> erases(int64_t due_ns, size_t items_max,
+                                        const std::optional<EraseItem>& after = std::nullopt);
   // Whether the whiteout still stands as `item` saw it, that is, the object may be erased.
   Result<bool> erase_allowed(const EraseItem& item);
   Result<void> erased(const std::vector<EraseItem>& items);  // the whiteouts are gone
