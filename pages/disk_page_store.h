@@ -78,10 +78,12 @@ class DiskPageStore final : public PageStore {
                                 std::span<const uint32_t> page_crcs) override;
   Result<void> admit(uint64_t bytes, Duration slow_max) override;
   bool passthrough_writes_allowed() const override { return expected_pinned_bytes() <= soft_limit_bytes_; }
+  Result<void> sync_all() override;
   void account(LocalFileId id) override;
   void recover(LocalFileId id, Pin pin) override;
   Result<uint64_t> finish_recovery() override;
   PageStoreUsage usage() const override;
+  uint64_t page_bytes() const override { return options_.page_bytes; }
   bool evict(LocalFileId id) override;
   void set_eviction_listener(std::function<void(LocalFileId)> listener) override;
 

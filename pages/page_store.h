@@ -162,6 +162,9 @@ class PageStore {
   // False above the soft mark: then files are better opened for writing through the daemon, which admits each write.
   virtual bool passthrough_writes_allowed() const = 0;
 
+  // Everything written so far, to whatever file, survives power loss.
+  virtual Result<void> sync_all() = 0;
+
   // Brings the accounting of a file that the kernel writes directly up to date.
   virtual void account(LocalFileId id) = 0;
 
@@ -172,6 +175,8 @@ class PageStore {
   virtual Result<uint64_t> finish_recovery() = 0;
 
   virtual PageStoreUsage usage() const = 0;
+  // The page size in force.
+  virtual uint64_t page_bytes() const = 0;
 
   // Drops an evictable file's local copy if nobody has it open; false when it is pinned, open or absent.
   virtual bool evict(LocalFileId id) = 0;

@@ -64,6 +64,7 @@ class StoreDir {
   Result<uint64_t> quarantined_bytes() const;
 
   Result<io::DeviceSpace> space() const { return root_.space(); }
+  Result<void> sync_file_system() const { return root_.sync_file_system(); }
   Result<uint64_t> device() const;
 
   // A device that failed takes no new files.
