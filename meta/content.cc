@@ -21,11 +21,14 @@ Result<WritePolicy> Namespace::policy_of(Tables& tables, const Inode& inode) con
   return rules->policy(place.path);
 }
 
-Result<Inode> Namespace::begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now) {
+Result<Inode> Namespace::begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now,
+                                     LocalFileId replaces) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     TRY_ASSIGN(Inode record, tables.load_inode(inode));
     if (record.type() == format::DIRECTORY) return fail(ErrorCode::kIsDirectory);
     if (record.type() != format::REGULAR) return fail(ErrorCode::kInvalid, "not a regular file");
+    if (LocalFileId(record.local_file()) != replaces)
+      return fail(ErrorCode::kStale, "the content is another one by now");
     format::WriteMark mark;
     mark.set_local_file(local_file.value());
     mark.set_generation_before(record.generation());

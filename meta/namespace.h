@@ -253,8 +253,9 @@ class Namespace {
 
   // --- content: content.cc
   // Marks the inode open for write before the first byte can change: a new generation, `writing` mark. `local_file` is
-  // the complete local file that will be written, `stat` its state now.
-  Result<Inode> begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now);
+  // the complete local file that will be written, `now` its state; it takes the place of `replaces` (the same one, to write in
+  // place). kStale when the inode's local file is another one by now: the bucket had a later version.
+  Result<Inode> begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now, LocalFileId replaces);
   // Commits what the local file holds: size, times, and a queue entry (or TRANSIENT) by the policy of the path.
   struct Committed {
     Inode inode;
