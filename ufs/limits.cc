@@ -16,14 +16,17 @@ Result<void> check_key(std::string_view prefix, std::string_view key) {
 }
 
 Result<void> check_attributes(const ObjectAttributes& attributes) {
+  const auto printable = [](char c) { return c >= 0x20 && c < 0x7f; };
+  if (!std::ranges::all_of(attributes.content_type, printable)) {
+    return fail(ErrorCode::kInvalid, "a content type must be printable ASCII");
+  }
   size_t bytes = 0;
   for (const auto& [name, value] : attributes.user) {
     bytes += std::string_view("x-amz-meta-").size() + name.size() + value.size();
     const bool name_good = !name.empty() && std::ranges::all_of(name, [](char c) {
       return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
     });
-    const bool value_good = std::ranges::all_of(value, [](char c) { return c >= 0x20 && c < 0x7f; }) &&
-                            !value.starts_with(' ') && !value.ends_with(' ');
+    const bool value_good = std::ranges::all_of(value, printable) && !value.starts_with(' ') && !value.ends_with(' ');
     if (!name_good || !value_good) {
       return fail(ErrorCode::kInvalid, "user metadata must be lower-case names and printable ASCII values: " + name);
     }

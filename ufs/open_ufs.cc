@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "ufs/credentials.h"
+#include "ufs/local_ufs.h"
 #include "ufs/s3_ufs.h"
 
 namespace weir::ufs {
@@ -102,6 +103,7 @@ Result<S3Options> s3_options(std::string_view bucket, std::string_view prefix, c
 
 Result<std::unique_ptr<UnderStore>> open_ufs(std::string_view uri, const UfsOptions& options) {
   constexpr std::string_view kS3 = "s3://";
+  constexpr std::string_view kFile = "file://";
   if (uri.starts_with(kS3)) {
     const std::string_view rest = uri.substr(kS3.size());
     const size_t slash = rest.find('/');
@@ -109,6 +111,19 @@ Result<std::unique_ptr<UnderStore>> open_ufs(std::string_view uri, const UfsOpti
     TRY_ASSIGN(S3Options s3, s3_options(rest.substr(0, slash), prefix, options));
     auto store = S3Ufs::create(std::move(s3));
     if (!store) return fail(std::move(store).error().wrap(std::string(uri)));
+    return *std::move(store);
+  }
+  if (uri.starts_with(kFile)) {
+    const std::string_view path = uri.substr(kFile.size());
+    if (!path.starts_with('/')) {
+      return fail(ErrorCode::kInvalid, "the path of a file:// URI must be absolute: write file:///directory, not " +
+                                           std::string(uri));
+    }
+    if (!options.properties.empty()) {
+      return fail(ErrorCode::kInvalid, "no such property of a file:// store: " + options.properties.begin()->first);
+    }
+    auto store = LocalUfs::open(std::string(path));
+    if (!store) return fail(std::move(store).error());
     return *std::move(store);
   }
   return fail(ErrorCode::kInvalid, "not the URI of an under store: \"" + std::string(uri) +

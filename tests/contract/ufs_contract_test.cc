@@ -84,12 +84,36 @@ std::string unique_name() {
   return "t" + std::to_string(++last) + "-" + std::to_string(Random::from_entropy().below(1u << 30));
 }
 
+// Removed when the binary ends.
+std::vector<std::filesystem::path>& local_directories() {
+  struct Directories {
+    std::vector<std::filesystem::path> paths;
+    ~Directories() {
+      for (const auto& path : paths) std::filesystem::remove_all(path);
+    }
+  };
+  static Directories directories;
+  return directories.paths;
+}
+
 std::vector<Store> stores() {
   return {
       {"Mem", [](std::string*) { return std::make_unique<testing::MemUfs>(); }},
       {"MemUnconditional",
        [](std::string*) {
          return std::make_unique<testing::MemUfs>(testing::MemUfsOptions{.capabilities = {}, .prefix = "p/"});
+       }},
+      {"Local",
+       [](std::string*) -> std::unique_ptr<UnderStore> {
+         const auto directory = std::filesystem::temp_directory_path() / ("weir-ufs-" + unique_name());
+         std::filesystem::create_directory(directory);
+         auto store = open_ufs("file://" + directory.string(), {});
+         if (!store) {
+           ADD_FAILURE() << store.error().to_string();
+           return nullptr;
+         }
+         local_directories().push_back(directory);
+         return *std::move(store);
        }},
       {"S3OnMinio",
        [](std::string* why) -> std::unique_ptr<UnderStore> {
