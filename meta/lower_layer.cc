@@ -127,7 +127,7 @@ class LowerLayer::Impl {
     if (is_directory(inode) && !inode.has_home() && head->info.size_bytes == 0) {
       place.set_listed_ns(now_ns());
       const LowerEntry marker{.name = "", .directory = true, .has_object = true, .etag = head->info.etag};
-      TRY(apply(id, names_.merge_lower(id, inode.lower(), {marker})));
+      TRY(apply(id, names_.merge_lower(id, place, {marker})));
     }
     LowerAttributes attributes = from_object(*head);
     if (attributes.type == format::SYMLINK && attributes.symlink_target.empty()) {

@@ -1,0 +1,174 @@
+#include "meta/lower_layer.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "kv/mem_kv.h"
+#include "meta/object_attributes.h"
+#include "testing/mem_ufs.h"
+
+namespace weir::meta {
+namespace {
+
+constexpr Caller kCaller{};
+
+class LowerLayerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    names_ = *Namespace::open(kv_, system_clock(), {.sync_interval = std::chrono::seconds(10)}, "vol1");
+    const auto mount = names_->add_mount("s3", "mem:///", {});
+    root_ = InodeId(mount->directory());
+    mounts_.add(MountId(mount->id()), {ufs_, {}});
+    lower_ = std::make_unique<LowerLayer>(
+        *names_, mounts_, [this](InodeId, const Namespace::LowerChanges& changes) {
+          std::lock_guard lock(mutex_);
+          content_changed_.insert(content_changed_.end(), changes.content_changed.begin(),
+                                  changes.content_changed.end());
+        });
+  }
+
+  static Deadline soon() { return Deadline::after(std::chrono::seconds(10)); }
+
+  std::string put(const std::string& key, std::string_view body = "12345", const ufs::ObjectAttributes& attributes = {}) {
+    return *ufs_->put(key, std::as_bytes(std::span(body)), {.attributes = attributes}, soon());
+  }
+
+  std::vector<std::string> list(InodeId directory) {
+    std::vector<std::string> names;
+    std::string after;
+    for (bool more = true; more;) {
+      const auto page = names_->read_directory(directory, after, 500);
+      for (const auto& entry : page->entries) names.push_back(entry.name);
+      if (!page->entries.empty()) after = page->entries.back().cursor;
+      more = page->more;
+    }
+    return names;
+  }
+
+  std::optional<Inode> look_up(InodeId directory, std::string_view name) {
+    auto found = names_->find(directory, name);
+    EXPECT_TRUE(found.has_value());
+    if (found->ask_lower) {
+      EXPECT_TRUE(lower_->load_name(directory, name, soon()).has_value());
+      found = names_->find(directory, name);
+    }
+    return found->inode;
+  }
+
+  kv::MemKv kv_;
+  std::shared_ptr<testing::MemUfs> ufs_ = std::make_shared<testing::MemUfs>();
+  ufs::MountTable mounts_;
+  std::unique_ptr<Namespace> names_;
+  InodeId root_{};
+  std::mutex mutex_;
+  std::vector<InodeId> content_changed_;
+  std::unique_ptr<LowerLayer> lower_;
+};
+
+TEST_F(LowerLayerTest, a_directory_is_listed_once_and_absent_names_are_known_from_then_on) {
+  put("a/x");
+  put("b");
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  EXPECT_EQ(list(root_), (std::vector<std::string>{"a", "b"}));
+  EXPECT_FALSE(names_->find(root_, "c")->ask_lower);
+  const auto a = look_up(root_, "a");
+  EXPECT_TRUE(look_up(InodeId(a->id()), "x").has_value());
+  EXPECT_FALSE(look_up(InodeId(a->id()), "y").has_value());
+}
+
+TEST_F(LowerLayerTest, one_name_of_a_large_directory_does_not_wait_for_all_of_it) {
+  for (int i = 0; i < 1'500; ++i) put("f" + std::to_string(10'000 + i));
+  put("z/below");
+  EXPECT_TRUE(look_up(root_, "f11499").has_value());
+  EXPECT_TRUE(is_directory(*look_up(root_, "z")));
+  EXPECT_FALSE(look_up(root_, "nothing").has_value());
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  EXPECT_EQ(list(root_).size(), 1'501u);
+}
+
+TEST_F(LowerLayerTest, a_refresh_shows_what_others_did) {
+  put("changed", "old");
+  put("gone");
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  const InodeId changed(look_up(root_, "changed")->id());
+  const std::string etag = put("changed", "newer");
+  ASSERT_TRUE(ufs_->erase("gone", std::nullopt, soon()).has_value());
+  put("added");
+  ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
+  EXPECT_EQ(list(root_), (std::vector<std::string>{"added", "changed"}));
+  EXPECT_EQ(names_->load(changed)->home().etag(), etag);
+  EXPECT_EQ(std::ranges::count(content_changed_, changed), 1);
+}
+
+TEST_F(LowerLayerTest, a_refresh_over_several_pages_drops_only_what_is_gone) {
+  for (int i = 0; i < 2'500; ++i) put("f" + std::to_string(10'000 + i));
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  ASSERT_TRUE(ufs_->erase("f10999", std::nullopt, soon()).has_value());
+  ASSERT_TRUE(ufs_->erase("f11000", std::nullopt, soon()).has_value());
+  ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
+  EXPECT_EQ(list(root_).size(), 2'498u);
+}
+
+TEST_F(LowerLayerTest, attributes_are_read_from_the_object_when_they_are_wanted) {
+  put("f", "12345", {.user = {{"mode", "33152"}, {"uid", "7"}, {"gid", "8"}, {"mtime", "1700000000.5"}}});
+  put("link", encode_symlink("f"), {.content_type = std::string(kSymlinkContentType)});
+  put("d/", "", {.user = {{"mode", "16832"}}});
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  const auto f = lower_->load_attributes(*look_up(root_, "f"), soon());
+  EXPECT_EQ(f->permissions(), 0600u);
+  EXPECT_EQ(f->uid(), 7u);
+  EXPECT_EQ(f->gid(), 8u);
+  EXPECT_EQ(f->mtime_ns(), 1'700'000'000'500'000'000);
+  EXPECT_FALSE(f->attributes_unknown());
+  const auto link = lower_->load_attributes(*look_up(root_, "link"), soon());
+  EXPECT_EQ(link->type(), format::SYMLINK);
+  EXPECT_EQ(link->symlink_target(), "f");
+  const auto d = lower_->load_attributes(*look_up(root_, "d"), soon());
+  EXPECT_EQ(d->permissions(), 0700u);
+  EXPECT_EQ(d->home().key(), "d/");
+}
+
+TEST_F(LowerLayerTest, keys_that_no_path_can_show_are_counted_and_named) {
+  put("ok");
+  put("/double");
+  put("./dot");
+  put(std::string(300, 'x'));
+  put("both");
+  put("both/below");
+  put("slash/", "data");
+  const auto hidden = lower_->hidden(root_, soon());
+  ASSERT_TRUE(hidden.has_value());
+  std::vector<std::string> keys;
+  for (const auto& h : *hidden) keys.push_back(h.key);
+  std::ranges::sort(keys);
+  EXPECT_EQ(keys, (std::vector<std::string>{"./", "/", "both", std::string(300, 'x')}));
+  const InodeId slash(look_up(root_, "slash")->id());
+  EXPECT_EQ(lower_->hidden(slash, soon())->size(), 1u);
+  EXPECT_EQ(lower_->hidden_count(), 5u);
+  EXPECT_EQ(list(root_), (std::vector<std::string>{"both", "ok", "slash"}));
+}
+
+TEST_F(LowerLayerTest, a_store_out_of_reach_is_an_error_only_where_it_must_be_asked) {
+  put("f");
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  mounts_.remove(MountId(1));
+  EXPECT_TRUE(lower_->load_attributes(*look_up(root_, "f"), soon()).has_value());
+  EXPECT_FALSE(look_up(root_, "nothing").has_value());
+  EXPECT_TRUE(failed_with(lower_->refresh(root_, soon()), ErrorCode::kUnavailable));
+}
+
+TEST_F(LowerLayerTest, many_threads_listing_one_directory_agree) {
+  for (int i = 0; i < 300; ++i) put("f" + std::to_string(i));
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([this] { EXPECT_TRUE(lower_->load_directory(root_, soon()).has_value()); });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(list(root_).size(), 300u);
+  EXPECT_EQ(names_->usage()->inodes, 302u);
+}
+
+}  // namespace
+}  // namespace weir::meta
