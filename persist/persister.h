@@ -28,11 +28,11 @@ class LowerLayer;
 namespace weir::persist {
 
 struct PersistOptions {
-  uint32_t threads = 16;                                    // uploads at once
+  uint32_t threads = 16;                                    // inodes at once; half as many threads more send parts
   Duration deadline = std::chrono::seconds(60);             // async.persist.deadline
   Duration retry_interval_min = std::chrono::seconds(1);
   Duration retry_interval_max = std::chrono::hours(1);
-  Duration call_timeout = std::chrono::seconds(60);         // of one UFS call
+  Duration call_timeout = std::chrono::seconds(15);         // of one UFS call, besides the time its bytes take
   uint64_t part_bytes = 16ull << 20;                        // objects above go up in parts
   uint32_t parts_in_flight = 4;                             // of one object
   uint32_t erase_batch = 500;
@@ -76,7 +76,8 @@ struct PersistStats {
 class Persister {
  public:
   struct Events {
-    // The local copy may go; under NO_CACHE the receiver drops it.
+    // The content is in the bucket. The receiver unpins the local copy if that is still so, and drops it under NO_CACHE:
+    // pins belong to the volume, which alone knows of writers; the persister changes none.
     std::function<void(InodeId, LocalFileId, meta::WritePolicy)> persisted;
     // A bucket's object was kept under another name beside `inode`.
     std::function<void(InodeId, const std::string& kept_as)> conflict;
@@ -90,8 +91,9 @@ class Persister {
   Persister(const Persister&) = delete;
 
   void start();
-  // Takes no new work, cancels what can be resumed, returns when all threads are gone; a call into a UFS that does not answer is
-  // given up at the deadline. What was not finished is done after the next start.
+  // Takes no new work, cancels what can be resumed, returns when all threads are gone. Shortly before the deadline calls into
+  // stores that do not answer are cut short (UnderStore::stop: the stores are of no use after that). What was not finished is
+  // done after the next start.
   void stop(Deadline deadline);
 
   // Something was queued. Cheap; callable from any thread.

@@ -3,9 +3,9 @@
 // A volume is one namespace: its metadata, its page store, its mount points and its persister. Names and content change
 // only through it, so that what it acknowledged is what every reader sees.
 //
-// Threads: all methods may be called concurrently. Lock order, outermost first: OpenInode::mutex, then the open table's
-// shard, then leaves of the layers below. No lock is held over a call into a UFS but an OpenInode's fetch lock.
-// Waits: a call that needs the UFS returns by `ufs_timeout`; all others never wait for it. On a thread that must not wait
+// Threads: all methods may be called concurrently. Lock order, outermost first: the locks of names, OpenInode::mutex, then
+// leaves. No lock is held over a call into a UFS.
+// Waits: a call that needs the UFS fails once the UFS made no progress for `ufs_timeout`; all others never wait for it. On a thread that must not wait
 // (base/no_wait.h) such a call fails with kWouldWait; repeating it is right. A rename into a path that persists before it
 // returns does so before it changes anything.
 #pragma once
@@ -36,12 +36,17 @@ namespace weir::volume {
 struct VolumeOptions {
   meta::NamespaceOptions names;
   persist::PersistOptions persist;
-  std::map<std::string, std::string> ufs_properties;  // defaults of every mount point: s3.endpoint, s3.access.key, ...
+  std::map<std::string, std::string> ufs_properties;  // defaults of every s3:// mount point: s3.endpoint, s3.access.key, ...
+  uint64_t upload_bytes_per_second = 0;               // of all mount points together; 0: no limit
   Duration ufs_timeout = std::chrono::seconds(60);    // of one call that an application waits for
   uint32_t read_ahead_pages = 8;
   Duration admit_slow_max = std::chrono::milliseconds(100);
   Duration orphan_check_period = std::chrono::minutes(10);
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
+  // Makes the store behind a mount point from its URI and properties; empty: ufs::open_ufs.
+  std::function<Result<std::shared_ptr<ufs::UnderStore>>(std::string_view uri,
+                                                         const std::map<std::string, std::string>& properties)>
+      open_store;
 };
 
 // What a lookup or creation hands out.
@@ -209,7 +214,7 @@ class Volume {
     std::string path;
     std::string uri;
     std::map<std::string, std::string> properties;  // secrets masked
-    bool reachable = false;
+    bool reachable = false;                         // it has answered since the start
     std::string error;
     ufs::Capabilities capabilities;
   };

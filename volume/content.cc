@@ -1,0 +1,41 @@
+#include "base/failpoint.h"
+#include "volume/local_volume.h"
+
+namespace weir::volume {
+
+Result<Volume::Created> LocalVolume::create(InodeId parent, std::string_view name, uint32_t permissions,
+                                            const meta::Caller& caller, const OpenOptions& options) {
+  TRY_ASSIGN(const auto existing, find(parent, name));
+  if (existing) return fail(ErrorCode::kExists);
+  TRY_ASSIGN(const LocalFileId id, names_->new_local_file_id());
+  TRY_ASSIGN(auto local, pages_.create(id));
+  TRY(failpoint("volume.create"));
+  const uint64_t endings = files_->endings();
+  auto made = [&] {
+    const auto held = name_locks_.lock(parent, name);
+    return names_->create_file(parent, name, permissions, caller, id);
+  }();
+  if (!made.has_value()) {
+    // Kept when the outcome is unknown: then either the record leads to it, or recovery removes it.
+    if (made.error() != ErrorCode::kMayHaveHappened) pages_.remove(id);
+    return fail(std::move(made).error());
+  }
+  TRY_ASSIGN(auto file, files_->open_created(*made, std::move(local), options, endings));
+  TRY_ASSIGN(const Entry entry, entry_of(*made));
+  return Created{entry, std::move(file)};
+}
+
+Result<std::unique_ptr<OpenFile>> LocalVolume::open_file(InodeId inode, const OpenOptions& options) {
+  TRY(load(inode));
+  return files_->open(inode, options);
+}
+
+Result<void> LocalVolume::sync_directory(InodeId) { return names_->kv().sync(); }
+
+Result<void> LocalVolume::sync_all() {
+  TRY(files_->sync_all());
+  TRY(pages_.sync_all());
+  return names_->kv().sync();
+}
+
+}  // namespace weir::volume

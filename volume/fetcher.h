@@ -1,0 +1,101 @@
+// volume/fetcher.h -- brings absent pages of a local file from the under store.
+//
+// Every read of an object is conditional on the etag of the home that the local file was begun for, so that one local file
+// never holds bytes of two versions. One page is fetched by one thread at a time; others that need it wait.
+//
+// Threads: all methods may be called concurrently. No lock is held over a call into the under store.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "ufs/mount_table.h"
+#include "volume/content.h"
+
+namespace weir::volume {
+
+struct FetcherOptions {
+  Duration timeout = std::chrono::seconds(60);  // of one page
+  uint32_t read_ahead_pages = 8;
+};
+
+class Fetcher {
+ public:
+  // Where the bytes of `content` lie, after they were not found at `tried`. kStale: the object is another version now, or gone.
+  using FindHome = std::function<Result<format::Home>(const Content& content, const format::Home& tried)>;
+
+  Fetcher(const ufs::MountTable& mounts, const FetcherOptions& options, FindHome find_home);
+  ~Fetcher();  // waits for reads ahead under way, kReadAheadTimeout at most
+  Fetcher(const Fetcher&) = delete;
+
+  // Ensures: every page of [offset, offset + size) is present.
+  // Errors: kStale, kTimedOut (no page came within the timeout), what UnderStore::get and LocalFile::fill give.
+  Result<void> fetch(Content& content, uint64_t offset, uint64_t size);
+
+  // The whole file is present and checked: local().complete().
+  Result<void> fetch_all(const std::shared_ptr<Content>& content);
+
+  // Begins fetching absent pages that start in [offset, offset + size). Dropped when kReadAheadMax pages are waiting.
+  void read_ahead(const std::shared_ptr<Content>& content, uint64_t offset, uint64_t size);
+
+  uint32_t read_ahead_pages() const { return options_.read_ahead_pages; }
+  uint64_t fetched_bytes() const { return fetched_bytes_.load(std::memory_order_relaxed); }
+
+  static constexpr size_t kThreads = 8;
+  static constexpr size_t kReadAheadMax = 1'024;
+  static constexpr Duration kReadAheadTimeout = std::chrono::seconds(10);
+
+ private:
+  struct Task {
+    std::shared_ptr<Content> content;
+    uint64_t offset = 0;
+  };
+
+  enum class Busy : uint8_t { kWait, kSkip };
+  Result<void> fetch_one(Content& content, pages::LocalFile::ByteRange page, Deadline deadline);
+  Result<void> fetch_range(Content& content, uint64_t offset, uint64_t size, Duration timeout, Busy busy);
+  void run();
+
+  const ufs::MountTable& mounts_;
+  const FetcherOptions options_;
+  const FindHome find_home_;
+  std::atomic<uint64_t> fetched_bytes_ = 0;
+
+  std::mutex mutex_;  // leaf
+  std::condition_variable work_;
+  std::deque<Task> tasks_;
+  bool stopping_ = false;
+  std::vector<std::jthread> threads_;
+};
+
+// Follows the reads of one handle and says how far ahead to fetch: nothing for random access, else a window that doubles with
+// every sequential read up to a number of pages.
+// Threads: concurrent; the kernel sends reads of one file in parallel and slightly out of order.
+class ReadAheadWindow {
+ public:
+  struct Range {
+    uint64_t offset = 0;
+    uint64_t size = 0;  // 0: nothing
+  };
+  Range after_read(uint64_t offset, uint64_t size, uint32_t pages_max);
+
+  static constexpr uint64_t kUnit = 1 << 20;         // of the window
+  static constexpr uint64_t kDisorder = 1 << 20;     // a read this far from the expected offset still is sequential
+
+ private:
+  std::mutex mutex_;  // leaf
+  uint64_t next_ = 0;
+  uint64_t ahead_end_ = 0;
+  uint64_t window_ = 0;  // units
+};
+
+}  // namespace weir::volume

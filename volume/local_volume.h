@@ -1,0 +1,116 @@
+// volume/local_volume.h -- the volume of one node: wires the namespace, the lower layer, the page store and the persister.
+//
+// names.cc: names and attributes; content.cc: creating, opening, syncing; xattrs.cc; status.cc: what the command line asks;
+// volume.cc: opening and stopping.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "net/token_bucket.h"
+#include "volume/mounts.h"
+#include "volume/name_locks.h"
+#include "volume/open_files.h"
+#include "volume/ticker.h"
+#include "volume/volume.h"
+
+namespace weir::volume {
+
+class LocalVolume final : public Volume {
+ public:
+  LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStore& pages, const VolumeOptions& options);
+  // Without stop() before it, as a crash: what was not committed is found by the next start.
+  ~LocalVolume() override;
+
+  Result<void> start();
+  void stop(Deadline deadline) override;
+
+  void set_cache_listener(CacheListener* listener) override { listener_.store(listener); }
+  const std::string& id() const override { return names_->volume_id(); }
+
+  Result<Entry> lookup(InodeId parent, std::string_view name) override;
+  Result<Entry> get_attributes(InodeId inode) override;
+  Result<Entry> set_attributes(InodeId inode, const meta::AttributeChange& change,
+                               std::optional<uint64_t> size) override;
+  Result<Entry> make_directory(InodeId parent, std::string_view name, uint32_t permissions,
+                               const meta::Caller& caller) override;
+  Result<Entry> make_symlink(InodeId parent, std::string_view name, std::string_view target,
+                             const meta::Caller& caller) override;
+  Result<std::string> read_symlink(InodeId inode) override;
+  Result<void> unlink(InodeId parent, std::string_view name) override;
+  Result<void> remove_directory(InodeId parent, std::string_view name) override;
+  Result<void> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
+                      meta::RenameMode mode) override;
+  Result<DirectoryListing> read_directory(InodeId directory, std::string_view after, size_t entries_max,
+                                          WithAttributes with_attributes) override;
+  Result<InodeId> parent_of(InodeId directory) override;
+
+  Result<std::string> get_xattr(InodeId inode, std::string_view name) override;
+  Result<std::vector<std::string>> list_xattrs(InodeId inode) override;
+  Result<void> set_xattr(InodeId inode, std::string_view name, std::string_view value,
+                         meta::Namespace::XattrMode mode) override;
+  Result<void> remove_xattr(InodeId inode, std::string_view name) override;
+
+  Result<Capacity> capacity() override;
+
+  Result<Created> create(InodeId parent, std::string_view name, uint32_t permissions, const meta::Caller& caller,
+                         const OpenOptions& options) override;
+  Result<std::unique_ptr<OpenFile>> open_file(InodeId inode, const OpenOptions& options) override;
+  Result<void> sync_directory(InodeId directory) override;
+  Result<void> sync_all() override;
+
+  Result<FileStatus> status(std::string_view path) override;
+  Result<InodeId> resolve(std::string_view path) override;
+  Result<void> persist_now(std::string_view path) override;
+  Result<std::vector<meta::LowerLayer::Hidden>> hidden(std::string_view path) override;
+
+  Result<MountPoint> add_mount(std::string_view path, std::string_view uri, const Properties& properties) override;
+  Result<void> remove_mount(std::string_view path) override;
+  Result<std::vector<MountPoint>> mount_points() override { return mounts_.list(); }
+
+  std::shared_ptr<const meta::PathRules> rules() const override { return names_->rules(); }
+  Result<std::string> rules_document() override;
+  Result<void> set_rules_document(std::string_view json) override;
+
+  persist::Persister& persister() override { return *persister_; }
+  VolumeStatistics statistics() override;
+
+ private:
+  Deadline ufs_deadline() const { return Deadline::after(options_.ufs_timeout); }
+
+  Result<Entry> entry_of(const meta::Inode& inode);
+  Duration valid_for() const;
+  // The inode with its attributes, which only the object may know.
+  Result<meta::Inode> load(InodeId inode);
+  Result<meta::Inode> with_attributes(meta::Inode inode);
+  // Asks the lower layer for a name that the namespace cannot answer for. nullopt: there is no such name.
+  Result<std::optional<meta::Inode>> find(InodeId parent, std::string_view name);
+  // Lists a directory that was never listed; a listing that is due for a refresh is refreshed behind the caller.
+  Result<void> list_lower(const meta::Inode& directory);
+  Result<void> refresh_lower(InodeId directory);
+  bool waits_for_persist(std::string_view path) const;
+  // Returns when everything at and below the inode is persisted.
+  Result<void> await_persisted(InodeId inode, Deadline deadline);
+
+  Result<void> load_rules();
+  void lower_changed(const meta::Namespace::LowerChanges& changes);
+  Result<std::string> uri_of(const format::Home& home) const;
+  meta::FileState state_of(const meta::Inode& inode);
+
+  const VolumeOptions options_;
+  const std::unique_ptr<meta::Namespace> names_;
+  pages::PageStore& pages_;
+  ufs::MountTable stores_;
+  std::atomic<CacheListener*> listener_ = nullptr;
+  NameLocks name_locks_;
+  Mounts mounts_;
+  std::unique_ptr<meta::LowerLayer> lower_;
+  std::unique_ptr<persist::Persister> persister_;
+  std::unique_ptr<OpenFiles> files_;
+  std::optional<Ticker> leftovers_;
+  bool stopped_ = false;
+};
+
+}  // namespace weir::volume

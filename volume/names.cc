@@ -1,0 +1,247 @@
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/no_wait.h"
+#include "volume/local_volume.h"
+
+namespace weir::volume {
+namespace {
+
+constexpr Duration kForLong = std::chrono::hours(1);
+
+std::string join(std::string_view directory, std::string_view name) {
+  std::string path(directory);
+  if (path != "/") path += '/';
+  path += name;
+  return path;
+}
+
+}  // namespace
+
+Duration LocalVolume::valid_for() const {
+  return options_.names.sync_interval < Duration::zero() ? kForLong : options_.names.sync_interval;
+}
+
+Result<Entry> LocalVolume::entry_of(const meta::Inode& inode) {
+  TRY_ASSIGN(auto attributes, names_->attributes(inode));
+  TRY(files_->refine(attributes));
+  return Entry{attributes, valid_for()};
+}
+
+Result<meta::Inode> LocalVolume::with_attributes(meta::Inode inode) {
+  if (!inode.attributes_unknown()) return inode;
+  TRY(NoWait::check());
+  return lower_->load_attributes(inode, ufs_deadline());
+}
+
+Result<meta::Inode> LocalVolume::load(InodeId inode) {
+  TRY_ASSIGN(auto record, names_->load(inode));
+  return with_attributes(std::move(record));
+}
+
+Result<void> LocalVolume::refresh_lower(InodeId directory) {
+  if (options_.names.sync_interval != Duration::zero()) {
+    lower_->refresh_in_background(directory);
+    return {};
+  }
+  // Changes in the bucket are to be seen always; while it cannot be reached, what is known stands.
+  TRY(NoWait::check());
+  if (const auto refreshed = lower_->refresh(directory, ufs_deadline()); !refreshed.has_value())
+    log_debug("volume.refresh_failed", {{"directory", directory}, {"error", refreshed.error()}});
+  return {};
+}
+
+Result<std::optional<meta::Inode>> LocalVolume::find(InodeId parent, std::string_view name) {
+  TRY_ASSIGN(meta::Found found, names_->find(parent, name));
+  if (found.ask_lower) {
+    TRY(NoWait::check());
+    TRY(lower_->load_name(parent, name, ufs_deadline()));
+    TRY_ASSIGN(found, names_->find(parent, name));
+  } else if (found.refresh_due) {
+    TRY(refresh_lower(parent));
+    if (options_.names.sync_interval == Duration::zero()) {
+      TRY_ASSIGN(found, names_->find(parent, name));
+    }
+  }
+  return std::move(found.inode);
+}
+
+Result<void> LocalVolume::list_lower(const meta::Inode& directory) {
+  if (!directory.has_lower()) return {};
+  const InodeId id(directory.id());
+  if (directory.lower().listed_ns() == 0) {
+    TRY(NoWait::check());
+    return lower_->load_directory(id, ufs_deadline());
+  }
+  const Duration interval = options_.names.sync_interval;
+  const int64_t now_ns = unix_ns(names_->clock().wall_now());
+  if (interval < Duration::zero() || directory.lower().listed_ns() + interval.count() > now_ns) return {};
+  return refresh_lower(id);
+}
+
+Result<Entry> LocalVolume::lookup(InodeId parent, std::string_view name) {
+  TRY_ASSIGN(auto found, find(parent, name));
+  if (!found) return fail(ErrorCode::kNotFound);
+  TRY_ASSIGN(const auto inode, with_attributes(*std::move(found)));
+  return entry_of(inode);
+}
+
+Result<Entry> LocalVolume::get_attributes(InodeId inode) {
+  TRY_ASSIGN(const auto record, load(inode));
+  return entry_of(record);
+}
+
+Result<Entry> LocalVolume::set_attributes(InodeId inode, const meta::AttributeChange& change,
+                                          std::optional<uint64_t> size) {
+  // What the object says must not come later and undo the change.
+  TRY_ASSIGN(auto record, load(inode));
+  if (size) {
+    if (meta::is_directory(record)) return fail(ErrorCode::kIsDirectory);
+    TRY(files_->truncate(inode, *size));
+  }
+  if (change.permissions || change.uid || change.gid || change.atime_ns || change.mtime_ns) {
+    TRY_ASSIGN(record, files_->set_attributes(inode, change));
+    persister_->wake();
+  } else if (size) {
+    TRY_ASSIGN(record, names_->load(inode));
+  }
+  return entry_of(record);
+}
+
+Result<Entry> LocalVolume::make_directory(InodeId parent, std::string_view name, uint32_t permissions,
+                                          const meta::Caller& caller) {
+  TRY_ASSIGN(const auto existing, find(parent, name));
+  if (existing) return fail(ErrorCode::kExists);
+  TRY_ASSIGN(const auto made, names_->make_directory(parent, name, permissions, caller));
+  persister_->wake();
+  return entry_of(made);
+}
+
+Result<Entry> LocalVolume::make_symlink(InodeId parent, std::string_view name, std::string_view target,
+                                        const meta::Caller& caller) {
+  TRY_ASSIGN(const auto existing, find(parent, name));
+  if (existing) return fail(ErrorCode::kExists);
+  TRY_ASSIGN(const auto made, names_->make_symlink(parent, name, target, caller));
+  persister_->wake();
+  return entry_of(made);
+}
+
+Result<std::string> LocalVolume::read_symlink(InodeId inode) {
+  TRY_ASSIGN(auto record, load(inode));
+  if (record.type() != format::SYMLINK) return fail(ErrorCode::kInvalid, "not a symbolic link");
+  return std::move(*record.mutable_symlink_target());
+}
+
+Result<void> LocalVolume::unlink(InodeId parent, std::string_view name) {
+  TRY(find(parent, name));
+  const auto held = name_locks_.lock(parent, name);
+  TRY_ASSIGN(const auto found, names_->find(parent, name));
+  if (!found.inode) return fail(ErrorCode::kNotFound);
+  if (meta::is_directory(*found.inode)) return fail(ErrorCode::kIsDirectory);
+  TRY_ASSIGN(auto removal, files_->begin_removal(InodeId(found.inode->id())));
+  TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use()));
+  files_->finish_removal(std::move(removal), unlinked);
+  return {};
+}
+
+Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name) {
+  TRY_ASSIGN(const auto found, find(parent, name));
+  if (!found) return fail(ErrorCode::kNotFound);
+  if (!meta::is_directory(*found)) return fail(ErrorCode::kNotDirectory);
+  TRY(list_lower(*found));  // what only the bucket knows keeps it from being empty
+  const auto held = name_locks_.lock(parent, name);
+  TRY_ASSIGN(const auto unlinked, names_->remove_directory(parent, name, meta::InUse::kNo));
+  if (unlinked.erases_object) persister_->wake();
+  return {};
+}
+
+bool LocalVolume::waits_for_persist(std::string_view path) const {
+  const auto policy = names_->rules()->policy(path);
+  return policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
+}
+
+Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
+                                 meta::RenameMode mode) {
+  TRY(find(parent, name));
+  TRY_ASSIGN(const auto target, find(new_parent, new_name));
+  if (target && meta::is_directory(*target)) TRY(list_lower(*target));
+  if (NoWait::active()) {
+    TRY_ASSIGN(const std::string directory, names_->path_of(new_parent));
+    if (waits_for_persist(join(directory, new_name))) return fail(ErrorCode::kWouldWait);
+    if (mode == meta::RenameMode::kExchange) {
+      TRY_ASSIGN(const std::string other, names_->path_of(parent));
+      if (waits_for_persist(join(other, name))) return fail(ErrorCode::kWouldWait);
+    }
+  }
+
+  meta::Renamed renamed;
+  {
+    const auto held = name_locks_.lock(parent, name, new_parent, new_name);
+    TRY_ASSIGN(const auto found, names_->find(new_parent, new_name));
+    if (found.inode && mode == meta::RenameMode::kReplace && !meta::is_directory(*found.inode)) {
+      TRY_ASSIGN(auto removal, files_->begin_removal(InodeId(found.inode->id())));
+      TRY_ASSIGN(renamed, names_->rename(parent, name, new_parent, new_name, mode, removal.in_use()));
+      if (renamed.replaced) files_->finish_removal(std::move(removal), *renamed.replaced);
+    } else {
+      TRY_ASSIGN(renamed, names_->rename(parent, name, new_parent, new_name, mode, meta::InUse::kNo));
+    }
+  }
+  persister_->wake();
+  if (!renamed.policy_needs_persist) return {};
+  const Deadline deadline = ufs_deadline();
+  TRY(await_persisted(renamed.moved, deadline));
+  if (renamed.exchanged) TRY(await_persisted(*renamed.exchanged, deadline));
+  return {};
+}
+
+Result<void> LocalVolume::await_persisted(InodeId inode, Deadline deadline) {
+  const auto record = names_->load(inode);
+  if (failed_with(record, ErrorCode::kNotFound)) return {};
+  TRY(record);
+  if (!meta::is_directory(*record)) {
+    if (record->transient() || meta::content_persisted(*record)) return {};
+    if (record->queued() == format::ORDINARY) TRY(names_->enqueue(inode, meta::Urgency::kUrgent));
+    if (record->queued() == format::NOT_QUEUED && files_->open_for_write(inode)) return {};  // its close waits
+    persister_->wake();
+    return persister_->wait_persisted(inode, Generation(record->generation()), deadline);
+  }
+  std::string after;
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, names_->read_directory(inode, after, 1'000));
+    for (const auto& entry : page.entries) TRY(await_persisted(entry.inode, deadline));
+    more = page.more;
+    if (more) after = page.entries.back().cursor;
+  }
+  return {};
+}
+
+Result<Volume::DirectoryListing> LocalVolume::read_directory(InodeId directory, std::string_view after,
+                                                             size_t entries_max, WithAttributes with_attributes) {
+  if (after.empty()) {
+    TRY_ASSIGN(const auto record, names_->load(directory));
+    TRY(list_lower(record));
+  }
+  TRY_ASSIGN(auto page, names_->read_directory(directory, after, entries_max));
+  DirectoryListing listing;
+  listing.more = page.more;
+  listing.entries.reserve(page.entries.size());
+  for (auto& entry : page.entries) {
+    DirectoryEntryPlus plus{.entry = std::move(entry), .plus = {}};
+    if (with_attributes == WithAttributes::kYes) {
+      const auto inode = names_->load(plus.entry.inode);
+      // One whose attributes only the object knows is asked for when somebody looks it up.
+      if (inode.has_value() && !inode->attributes_unknown()) {
+        if (auto found = entry_of(*inode); found.has_value()) plus.plus = *std::move(found);
+      }
+    }
+    listing.entries.push_back(std::move(plus));
+  }
+  return listing;
+}
+
+Result<InodeId> LocalVolume::parent_of(InodeId directory) {
+  TRY_ASSIGN(const auto record, names_->load(directory));
+  return InodeId(record.parent());
+}
+
+}  // namespace weir::volume

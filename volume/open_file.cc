@@ -1,0 +1,123 @@
+#include "volume/open_file.h"
+
+namespace weir::volume {
+namespace {
+
+// How often a read starts over because the file became another version under it.
+constexpr int kVersionsMax = 4;
+
+}  // namespace
+
+LocalOpenFile::LocalOpenFile(OpenFiles& files, OpenRef open, const OpenOptions& options,
+                             std::shared_ptr<Content> local)
+    : files_(files), open_(std::move(open)), options_(options), local_(std::move(local)) {}
+
+Result<std::shared_ptr<Content>> LocalOpenFile::content() {
+  if (local_) return local_;
+  std::lock_guard lock(open_->mutex);
+  return open_->content;
+}
+
+Result<std::shared_ptr<Content>> LocalOpenFile::writable_content() {
+  if (!writes()) return fail(ErrorCode::kPermission, "the file is open for reading only");
+  if (local_) return local_;
+  return files_.make_writable(*open_);
+}
+
+Result<size_t> LocalOpenFile::read(uint64_t offset, std::span<std::byte> buffer) {
+  if (buffer.empty()) return 0;
+  TRY_ASSIGN(std::shared_ptr<Content> content, this->content());
+  for (int version = 0; version < kVersionsMax; ++version) {
+    if (!content->local().complete()) {
+      const bool hit = content->local().present(offset, buffer.size());
+      const auto ahead = window_.after_read(offset, buffer.size(), files_.fetcher_.read_ahead_pages());
+      if (ahead.size != 0) files_.fetcher_.read_ahead(content, ahead.offset, ahead.size);
+      if (const auto fetched = files_.fetcher_.fetch(*content, offset, buffer.size()); !fetched.has_value()) {
+        if (fetched.error() != ErrorCode::kStale) return fail(fetched.error());
+        TRY_ASSIGN(content, files_.current_content(*open_));
+        continue;
+      }
+      if (hit) files_.hit_bytes_.fetch_add(buffer.size(), std::memory_order_relaxed);
+    } else {
+      files_.hit_bytes_.fetch_add(buffer.size(), std::memory_order_relaxed);
+    }
+    auto read = content->local().read(offset, buffer);
+    if (read.has_value()) return read;
+    if (read.error() == ErrorCode::kCorrupt) {
+      TRY(files_.repair(*content));
+    } else if (read.error() != ErrorCode::kNotFound) {
+      return read;
+    }
+  }
+  return fail(ErrorCode::kStale, "inode " + std::to_string(open_->id.value()) + " changes faster than it can be read");
+}
+
+Result<void> LocalOpenFile::write(uint64_t offset, std::span<const std::byte> bytes) {
+  TRY_ASSIGN(const auto content, writable_content());
+  TRY(files_.pages_.admit(bytes.size(), files_.options_.admit_slow_max));
+  if (!options_.append) return content->file().write_at(offset, bytes);
+  std::lock_guard lock(open_->mutex);  // between finding the end and writing there
+  TRY_ASSIGN(const io::FileStat stat, content->file().stat());
+  return content->file().write_at(stat.size_bytes, bytes);
+}
+
+Result<void> LocalOpenFile::truncate(uint64_t size) {
+  if (!writes()) return fail(ErrorCode::kPermission, "the file is open for reading only");
+  if (size == 0) {
+    std::unique_lock lock(open_->mutex);
+    TRY(files_.await_ending(*open_, lock));
+    if (open_->marked) return open_->content->file().truncate(0);
+    TRY_ASSIGN(const meta::Inode inode, files_.names_.load(open_->id));
+    return files_.begin_truncated(*open_, inode);
+  }
+  TRY_ASSIGN(const auto content, writable_content());
+  return content->file().truncate(size);
+}
+
+Result<void> LocalOpenFile::flush() {
+  if (!writes()) return {};
+  bool committed = false;
+  {
+    std::lock_guard lock(open_->mutex);
+    TRY_ASSIGN(committed, files_.commit(*open_, meta::Urgency::kOrdinary, kv::Durability::kWritten));
+  }
+  if (committed) files_.persister_.wake();
+  return files_.await_persisted(*open_);
+}
+
+Result<void> LocalOpenFile::sync() {
+  TRY_ASSIGN(const auto content, this->content());
+  TRY(content->local().sync());
+  bool committed = false;
+  {
+    std::lock_guard lock(open_->mutex);
+    TRY_ASSIGN(committed, files_.commit(*open_, meta::Urgency::kUrgent, kv::Durability::kSynced));
+  }
+  if (!committed) {
+    const auto inode = files_.names_.load(open_->id);
+    if (failed_with(inode, ErrorCode::kNotFound)) return {};  // unlinked: nothing of it will be there after a crash
+    TRY(inode);
+    if (inode->queued() == format::ORDINARY) TRY(files_.names_.enqueue(open_->id, meta::Urgency::kUrgent));
+    TRY(files_.names_.kv().sync());
+  }
+  files_.persister_.wake();
+  return files_.persister_.refusal(open_->id);
+}
+
+void LocalOpenFile::close() {
+  if (closed_) return;
+  closed_ = true;
+  files_.open_count_.fetch_sub(1, std::memory_order_relaxed);
+  bool end = false;
+  {
+    std::lock_guard lock(open_->mutex);
+    --open_->handles;
+    if (local_) --open_->local_handles;
+    if (writes()) --open_->writers;
+    end = (open_->marked && open_->writers == 0) ||
+          (open_->handles == 0 && (open_->unlinked || open_->drop_when_closed));
+  }
+  if (end) files_.ender_.enqueue(open_.share());
+}
+
+}  // namespace weir::volume

@@ -1,0 +1,557 @@
+#include "volume/open_files.h"
+
+#include <utility>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "base/no_wait.h"
+#include "volume/open_file.h"
+#include "volume/recovery.h"
+
+namespace weir::volume {
+namespace {
+
+// How often a call starts over because the bucket had another version of the file.
+constexpr int kVersionsMax = 4;
+constexpr Duration kEndingTimeout = std::chrono::seconds(30);
+
+// A change within this time of the last one may leave ctime as it was: the kernel's clock for it ticks every 1 to 10 ms.
+constexpr int64_t kCtimeTickNs = 20'000'000;
+
+OpenInode::Known known_of(const io::FileStat& stat) { return {stat.size_bytes, stat.mtime_ns, stat.ctime_ns}; }
+
+meta::ContentCommit commit_of(const io::FileStat& stat) {
+  return {.size = stat.size_bytes, .mtime_ns = stat.mtime_ns, .ctime_ns = stat.ctime_ns};
+}
+
+bool ctime_is_young(const io::FileStat& stat) {
+  return stat.ctime_ns + kCtimeTickNs > unix_ns(system_clock().wall_now());
+}
+
+FetcherOptions fetcher_options(const OpenFilesOptions& options) {
+  return {.timeout = options.ufs_timeout, .read_ahead_pages = options.read_ahead_pages};
+}
+
+}  // namespace
+
+OpenFiles::OpenFiles(meta::Namespace& names, meta::LowerLayer& lower, pages::PageStore& pages,
+                     const ufs::MountTable& mounts, persist::Persister& persister, const OpenFilesOptions& options)
+    : names_(names),
+      lower_(lower),
+      pages_(pages),
+      persister_(persister),
+      options_(options),
+      fetcher_(mounts, fetcher_options(options),
+               [this](const Content& content, const format::Home& tried) { return find_home(content, tried); }),
+      ender_([this](std::vector<OpenRef> closed) { return end_writes(std::move(closed)); }) {}
+
+// --- opening
+
+Result<std::unique_ptr<OpenFile>> OpenFiles::open(InodeId inode, const OpenOptions& options) {
+  auto opened = open_once(inode, options);
+  for (int tries = 1; tries < kVersionsMax && failed_with(opened, ErrorCode::kStale); ++tries)
+    opened = open_once(inode, options);
+  return opened;
+}
+
+Result<std::unique_ptr<OpenFile>> OpenFiles::open_once(InodeId inode, const OpenOptions& options) {
+  OpenRef open = table_.acquire(inode);
+  const bool writes = options.access != Access::kRead;
+  std::shared_ptr<Content> local_content;  // null: paged
+  {
+    Lock lock(open->mutex);
+    if (writes) TRY(await_ending(*open, lock));
+    TRY_ASSIGN(const meta::Inode record, names_.load(inode));
+    if (meta::is_directory(record)) return fail(ErrorCode::kIsDirectory);
+    if (record.type() != format::REGULAR) return fail(ErrorCode::kInvalid, "not a regular file");
+    if (record.quarantined())
+      return fail(ErrorCode::kCorrupt, "inode " + std::to_string(inode.value()) + " is quarantined");
+    if (writes && options.truncate) {
+      TRY(begin_truncated(*open, record));
+    } else {
+      TRY(load_content(*open, record));
+    }
+    if (may_use_local(*open, writes)) {
+      if (writes) TRY(begin(*open));
+      local_content = take_local(*open);
+    }
+    ++open->handles;
+    if (writes) ++open->writers;
+  }
+  return make_handle(std::move(open), options, std::move(local_content));
+}
+
+Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& inode,
+                                                          std::shared_ptr<pages::LocalFile> local,
+                                                          const OpenOptions& options, uint64_t endings) {
+  OpenRef open = table_.acquire(InodeId(inode.id()));
+  const bool writes = options.access != Access::kRead;
+  std::shared_ptr<Content> local_content;  // null: paged
+  {
+    Lock lock(open->mutex);
+    TRY(await_ending(*open, lock));
+    if (!open->content) open->content = std::make_shared<Content>(open->id, std::move(local), format::Home());
+    // Whoever found the new name may have opened, written, closed or removed it already.
+    bool mark_stands = endings == this->endings();
+    if (!mark_stands) {
+      const auto now = names_.load(open->id);
+      if (failed_with(now, ErrorCode::kNotFound)) return fail(ErrorCode::kStale, "removed while it was created");
+      TRY(now);
+      mark_stands = now->generation() == inode.generation();
+    }
+    if (!open->marked && mark_stands) {
+      open->marked = true;
+      open->committed = false;
+      open->commit_due = true;
+      open->known = {};
+    }
+    if (writes) TRY(begin(*open));
+    if (may_use_local(*open, writes)) local_content = take_local(*open);
+    ++open->handles;
+    if (writes) ++open->writers;
+  }
+  return make_handle(std::move(open), options, std::move(local_content));
+}
+
+bool OpenFiles::may_use_local(const OpenInode& open, bool writes) const {
+  if (!open.content->local().complete()) return false;
+  // The kernel wants all opens of an inode to agree: on the way, and on the file behind it.
+  if (open.handles != 0) return open.local_handles == open.handles && open.local_content == open.content->id();
+  return !writes || pages_.passthrough_writes_allowed();
+}
+
+std::shared_ptr<Content> OpenFiles::take_local(OpenInode& open) {
+  open.local_content = open.content->id();
+  ++open.local_handles;
+  return open.content;
+}
+
+std::unique_ptr<OpenFile> OpenFiles::make_handle(OpenRef open, const OpenOptions& options,
+                                                 std::shared_ptr<Content> local) {
+  open_count_.fetch_add(1, std::memory_order_relaxed);
+  return std::make_unique<LocalOpenFile>(*this, std::move(open), options, std::move(local));
+}
+
+// --- content
+
+Result<std::shared_ptr<Content>> OpenFiles::find_content(OpenInode& open, const meta::Inode& inode) {
+  const LocalFileId id(inode.local_file());
+  if (open.content && (open.marked || open.content->id() == id)) return open.content;
+  if (id == LocalFileId(0)) return nullptr;
+  auto local = pages_.open(id);
+  if (failed_with(local, ErrorCode::kNotFound)) return nullptr;
+  TRY(local);
+  const format::Home home = meta::content_persisted(inode) ? inode.home() : format::Home();
+  open.content = std::make_shared<Content>(open.id, *std::move(local), home);
+  return open.content;
+}
+
+Result<std::shared_ptr<Content>> OpenFiles::load_content(OpenInode& open, const meta::Inode& inode) {
+  TRY_ASSIGN(auto found, find_content(open, inode));
+  if (found) return found;
+  if (!meta::content_persisted(inode)) {
+    TRY(names_.report_corruption(open.id, LocalFileId(inode.local_file())));
+    log_error("volume.content_lost", {{"inode", open.id}, {"local_file", inode.local_file()}});
+    return fail(ErrorCode::kCorrupt, "the local file of inode " + std::to_string(open.id.value()) +
+                                         " is gone, and no object holds its content");
+  }
+  TRY_ASSIGN(const LocalFileId id, names_.new_local_file_id());
+  TRY_ASSIGN(auto local, pages_.create_partial(id, inode.home().size()));
+  if (auto set = names_.set_local_file(open.id, id, inode.home().etag()); !set.has_value()) {
+    // If it happened all the same, the record leads to a file that is gone, as after an eviction.
+    pages_.remove(id);
+    return fail(std::move(set).error());
+  }
+  open.content = std::make_shared<Content>(open.id, std::move(local), inode.home());
+  return open.content;
+}
+
+Result<std::shared_ptr<Content>> OpenFiles::current_content(OpenInode& open) {
+  Lock lock(open.mutex);
+  if (open.marked) return open.content;
+  const auto inode = names_.load(open.id);
+  if (failed_with(inode, ErrorCode::kNotFound))
+    return fail(ErrorCode::kStale, "inode " + std::to_string(open.id.value()) + " was removed in the bucket");
+  TRY(inode);
+  return load_content(open, *inode);
+}
+
+Result<std::shared_ptr<Content>> OpenFiles::make_writable(OpenInode& open) {
+  for (int tries = 0; tries < kVersionsMax; ++tries) {
+    std::shared_ptr<Content> content;
+    {
+      Lock lock(open.mutex);
+      TRY(await_ending(open, lock));
+      if (open.marked) return open.content;
+      TRY_ASSIGN(const meta::Inode inode, names_.load(open.id));
+      TRY_ASSIGN(content, load_content(open, inode));
+      if (content->local().complete()) {
+        const auto begun = begin(open);
+        if (begun.has_value()) return content;
+        if (begun.error() != ErrorCode::kStale) return fail(begun.error());
+        continue;
+      }
+    }
+    const auto fetched = fetcher_.fetch_all(content);
+    if (failed_with(fetched, ErrorCode::kCorrupt)) {
+      TRY(repair(*content));
+    } else if (!failed_with(fetched, ErrorCode::kStale)) {
+      TRY(fetched);
+    }
+  }
+  return fail(ErrorCode::kStale, "inode " + std::to_string(open.id.value()) + " changes faster than it can be fetched");
+}
+
+Result<format::Home> OpenFiles::find_home(const Content& content, const format::Home& tried) {
+  const auto moved = [&](const meta::Inode& inode) {
+    return inode.home().mount() != tried.mount() || inode.home().key() != tried.key() ||
+           inode.home().etag() != tried.etag();
+  };
+  const std::string what = "inode " + std::to_string(content.inode().value());
+  auto loaded = names_.load(content.inode());
+  if (failed_with(loaded, ErrorCode::kNotFound)) return fail(ErrorCode::kStale, what + " was removed in the bucket");
+  TRY_ASSIGN(meta::Inode inode, std::move(loaded));
+  if (LocalFileId(inode.local_file()) != content.id()) return fail(ErrorCode::kStale, what + " is another version now");
+  if (!moved(inode)) {
+    // The bucket knows better than the namespace: somebody changed or removed the object there.
+    TRY(lower_.refresh(InodeId(inode.parent()), Deadline::after(options_.ufs_timeout)));
+    loaded = names_.load(content.inode());
+    if (!loaded.has_value() && loaded.error() != ErrorCode::kNotFound) return fail(loaded.error());
+    if (loaded.has_value()) inode = *std::move(loaded);
+    if (!loaded.has_value() || LocalFileId(inode.local_file()) != content.id() || !moved(inode)) {
+      return fail(ErrorCode::kStale, what + " was changed or removed in the bucket: '" + tried.key() + "'");
+    }
+  }
+  if (!meta::content_persisted(inode)) return fail(ErrorCode::kStale, what + " was written meanwhile");
+  return inode.home();
+}
+
+Result<void> OpenFiles::repair(Content& content) {
+  TRY_ASSIGN(const meta::Inode inode, names_.load(content.inode()));
+  if (LocalFileId(inode.local_file()) == content.id() && meta::content_persisted(inode)) {
+    log_warn("volume.page_corrupt", {{"inode", content.inode()}, {"local_file", content.id()}, {"refetch", "yes"}});
+    content.set_home(inode.home());
+    return {};
+  }
+  log_error("volume.quarantined", {{"inode", content.inode()}, {"local_file", content.id()}});
+  TRY(names_.report_corruption(content.inode(), content.id()));
+  TRY(pages_.quarantine(content.id()));
+  return fail(ErrorCode::kCorrupt, "inode " + std::to_string(content.inode().value()) +
+                                       " has rotten pages and no object holds its content; it is quarantined");
+}
+
+// --- writing
+
+Result<void> OpenFiles::await_ending(OpenInode& open, Lock& lock) {
+  const Deadline deadline = Deadline::after(kEndingTimeout);
+  if (!open.ended.wait_until(lock, deadline.time(), [&] { return !open.ending; }))
+    return fail(ErrorCode::kTimedOut, "the metadata store does not record the end of the last writing");
+  return {};
+}
+
+Result<void> OpenFiles::begin(OpenInode& open) {
+  TRY_ASSIGN(const io::FileStat stat, open.content->file().stat());
+  // A write within the tick of the last change could not be told from none by the file's stat.
+  if (open.marked) {
+    if (open.writers == 0 && ctime_is_young(stat)) open.commit_due = true;
+    return {};
+  }
+  pages_.set_pin(open.content->id(), pages::Pin::kPinned);
+  meta::ContentCommit before = commit_of(stat);
+  if (ctime_is_young(stat)) before.ctime_ns = 0;  // recovery shall find it changed, too
+  if (auto begun = names_.begin_write(open.id, open.content->id(), before, open.content->id()); !begun.has_value()) {
+    settle(open);
+    return fail(std::move(begun).error());
+  }
+  open.marked = true;
+  open.committed = false;
+  open.commit_due = before.ctime_ns == 0;
+  open.known = known_of(stat);
+  return {};
+}
+
+Result<void> OpenFiles::begin_truncated(OpenInode& open, const meta::Inode& inode) {
+  TRY_ASSIGN(const auto content, find_content(open, inode));
+  if (content && content->local().complete()) {
+    TRY(begin(open));
+    TRY(content->file().truncate(0));
+    open.commit_due = true;
+    return {};
+  }
+  TRY_ASSIGN(const LocalFileId id, names_.new_local_file_id());
+  TRY_ASSIGN(auto local, pages_.create(id));
+  TRY_ASSIGN(const io::FileStat stat, local->file().stat());
+  if (auto begun = names_.begin_write(open.id, id, commit_of(stat), LocalFileId(inode.local_file())); !begun.has_value()) {
+    // Kept when the outcome is unknown: recovery removes what the record does not lead to.
+    if (begun.error() != ErrorCode::kMayHaveHappened) pages_.remove(id);
+    return fail(std::move(begun).error());
+  }
+  if (inode.local_file() != 0) pages_.remove(LocalFileId(inode.local_file()));
+  open.content = std::make_shared<Content>(open.id, std::move(local), format::Home());
+  open.marked = true;
+  open.committed = false;
+  open.commit_due = true;
+  open.known = {};
+  return {};
+}
+
+Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability) {
+  if (!open.marked || open.unlinked) return false;
+  TRY_ASSIGN(const io::FileStat stat, open.content->file().stat());
+  const auto now = known_of(stat);
+  meta::ContentCommit content = commit_of(stat);
+  if (now == open.known) {
+    if (!open.commit_due) return false;
+    // Only suspected to have changed: the times stay what somebody may have set them to.
+    TRY_ASSIGN(const meta::Inode inode, names_.load(open.id));
+    content.mtime_ns = inode.mtime_ns();
+  }
+  // Before the namespace knows, and again never: see the head of open_files.h.
+  pages_.set_pin(open.content->id(), pages::Pin::kPinned);
+  TRY(failpoint("volume.commit"));
+  auto committed = names_.commit_content(open.id, content, urgency, durability);
+  if (failed_with(committed, ErrorCode::kNotFound)) {
+    open.unlinked = true;
+    return false;
+  }
+  TRY(committed);
+  open.known = now;
+  open.commit_due = false;
+  open.committed = true;
+  const bool waits = committed->policy == meta::WritePolicy::kWriteThrough ||
+                     committed->policy == meta::WritePolicy::kNoCache;
+  open.persist_due = Generation(waits ? committed->inode.generation() : 0);
+  pages_.account(open.content->id());
+  return true;
+}
+
+Result<void> OpenFiles::await_persisted(OpenInode& open) {
+  Generation due{};
+  {
+    Lock lock(open.mutex);
+    due = open.persist_due;
+  }
+  if (due == Generation(0)) return {};
+  TRY(NoWait::check());
+  TRY(failpoint("volume.await_persisted"));
+  TRY(persister_.wait_persisted(open.id, due, Deadline::after(options_.ufs_timeout)));
+  Lock lock(open.mutex);
+  if (open.persist_due == due) open.persist_due = Generation(0);
+  return {};
+}
+
+std::vector<OpenRef> OpenFiles::end_writes(std::vector<OpenRef> closed) {
+  std::vector<OpenRef> again;
+  std::vector<OpenRef> ending;
+  std::vector<meta::Namespace::EndWrite> ended;
+  bool committed = false;
+  for (OpenRef& open : closed) {
+    Lock lock(open->mutex);
+    if (open->unlinked) {
+      if (open->handles == 0) reclaim(*open);
+      continue;
+    }
+    if (open->drop_when_closed && open->handles == 0 && !open->marked) settle(*open);
+    if (!open->marked || open->ending || open->writers != 0) continue;
+    // Written through a mapping, or not flushed: the last close(2) was not the last change.
+    if (const auto late = commit(*open, meta::Urgency::kOrdinary, kv::Durability::kWritten); !late.has_value()) {
+      log_error("volume.commit_failed", {{"inode", open->id}, {"error", late.error()}});
+      again.push_back(std::move(open));
+      continue;
+    } else if (*late) {
+      committed = true;
+    }
+    if (open->unlinked) {
+      if (open->handles == 0) reclaim(*open);
+      continue;
+    }
+    open->ending = true;
+    ended.push_back({.inode = open->id, .unchanged = !open->committed});
+    ending.push_back(open.share());
+  }
+  if (committed) persister_.wake();
+  if (ended.empty()) return again;
+
+  const auto recorded = names_.end_writes(ended);
+  if (!recorded.has_value())
+    log_error("volume.end_writes_failed", {{"inodes", ended.size()}, {"error", recorded.error()}});
+  endings_.fetch_add(1, std::memory_order_acq_rel);
+  for (OpenRef& open : ending) {
+    Lock lock(open->mutex);
+    open->ending = false;
+    if (recorded.has_value()) {
+      open->marked = false;
+      settle(*open);
+    }
+    open->ended.notify_all();
+    lock.unlock();
+    if (!recorded.has_value()) again.push_back(std::move(open));
+  }
+  return again;
+}
+
+void OpenFiles::settle(OpenInode& open) {
+  const auto inode = names_.load(open.id);
+  if (!inode.has_value() || inode->local_file() == 0 || !meta::content_persisted(*inode)) return;
+  const LocalFileId id(inode->local_file());
+  pages_.set_pin(id, pages::Pin::kEvictable);
+  if (open.drop_when_closed && open.handles == 0) {
+    open.drop_when_closed = false;
+    open.content.reset();
+    (void)pages_.evict(id);  // whatever still uses it, space will take it later
+  }
+}
+
+void OpenFiles::reclaim(OpenInode& open) {
+  const auto local = names_.reclaim(open.id);
+  if (!local.has_value()) {
+    log_error("volume.reclaim_failed", {{"inode", open.id}, {"error", local.error()}});
+    return;  // the orphan scan tries again
+  }
+  open.marked = false;
+  open.content.reset();
+  if (*local != LocalFileId(0)) pages_.remove(*local);
+  persister_.wake();
+}
+
+void OpenFiles::persisted(InodeId inode, LocalCopy copy) {
+  const OpenRef open = table_.acquire(inode);
+  Lock lock(open->mutex);
+  if (copy == LocalCopy::kDrop) open->drop_when_closed = true;
+  // While it may be written it stays pinned; the end of the writing settles it.
+  if (!open->marked) settle(*open);
+}
+
+// --- attributes
+
+Result<void> OpenFiles::refine(meta::Attributes& attributes) {
+  if (attributes.type != format::REGULAR) return {};
+  const OpenRef open = table_.find(attributes.inode);
+  if (!open) return {};
+  Lock lock(open->mutex);
+  if (!open->marked) return {};
+  TRY_ASSIGN(const io::FileStat stat, open->content->file().stat());
+  attributes.allocated_bytes = stat.allocated_bytes;
+  if (known_of(stat) == open->known) return {};
+  attributes.size = stat.size_bytes;
+  attributes.mtime_ns = stat.mtime_ns;
+  attributes.ctime_ns = std::max(attributes.ctime_ns, stat.ctime_ns);
+  return {};
+}
+
+bool OpenFiles::open_for_write(InodeId inode) {
+  const OpenRef open = table_.find(inode);
+  if (!open) return false;
+  Lock lock(open->mutex);
+  return open->marked && open->writers != 0;
+}
+
+bool OpenFiles::changed(InodeId inode) {
+  const OpenRef open = table_.find(inode);
+  if (!open) return false;
+  Lock lock(open->mutex);
+  if (!open->marked) return false;
+  const auto stat = open->content->file().stat();
+  return !stat.has_value() || known_of(*stat) != open->known;
+}
+
+Result<meta::Inode> OpenFiles::set_attributes(InodeId inode, const meta::AttributeChange& change) {
+  const OpenRef open = change.mtime_ns ? table_.find(inode) : OpenRef();
+  if (!open) return names_.set_attributes(inode, change);
+  Lock lock(open->mutex);
+  if (open->marked) {
+    // Content not committed yet brings the local file's time with it.
+    TRY_ASSIGN(const io::FileStat stat, open->content->file().stat());
+    if (known_of(stat) != open->known) TRY(open->content->file().set_times(-1, *change.mtime_ns));
+  }
+  return names_.set_attributes(inode, change);
+}
+
+Result<void> OpenFiles::truncate(InodeId inode, uint64_t size) {
+  TRY_ASSIGN(const auto file, open(inode, {.access = Access::kWrite, .truncate = size == 0}));
+  if (size != 0) TRY(file->truncate(size));
+  const OpenRef handle = table_.acquire(inode);
+  {
+    Lock lock(handle->mutex);
+    if (handle->writers > 1) return {};  // the others commit with their own close
+  }
+  return file->flush();
+}
+
+// --- the end of an inode
+
+Result<OpenFiles::Removal> OpenFiles::begin_removal(InodeId inode) {
+  Removal removal;
+  removal.open_ = table_.acquire(inode);
+  removal.lock_ = Lock(removal.open_->mutex);
+  TRY(await_ending(*removal.open_, removal.lock_));
+  removal.in_use_ = removal.open_->handles != 0 ? meta::InUse::kYes : meta::InUse::kNo;
+  return removal;
+}
+
+void OpenFiles::finish_removal(Removal removal, const meta::Unlinked& unlinked) {
+  if (unlinked.inode == removal.open_->id) {
+    if (removal.in_use_ == meta::InUse::kYes) {
+      removal.open_->unlinked = true;
+    } else {
+      removal.open_->marked = false;
+    }
+  }
+  if (unlinked.local_file != LocalFileId(0)) pages_.remove(unlinked.local_file);
+  if (unlinked.erases_object) persister_.wake();
+}
+
+void OpenFiles::collect_leftovers() {
+  const auto orphans = names_.orphans();
+  if (!orphans.has_value()) {
+    log_warn("volume.orphan_scan_failed", {{"error", orphans.error()}});
+    return;
+  }
+  for (const InodeId inode : *orphans) {
+    const OpenRef open = table_.acquire(inode);
+    Lock lock(open->mutex);
+    if (open->handles == 0) reclaim(*open);
+  }
+  const auto marks = names_.write_marks();
+  if (!marks.has_value()) {
+    log_warn("volume.mark_scan_failed", {{"error", marks.error()}});
+    return;
+  }
+  for (const meta::WriteMarkState& mark : *marks) {
+    const OpenRef open = table_.acquire(mark.inode);
+    Lock lock(open->mutex);
+    if (open->marked || open->ending || open->handles != 0) continue;
+    // The mark of a file that is just being created: open_created() sees the change.
+    endings_.fetch_add(1, std::memory_order_acq_rel);
+    if (const auto ended = recover_mark(names_, pages_, mark); !ended.has_value())
+      log_warn("volume.mark_scan_failed", {{"inode", mark.inode}, {"error", ended.error()}});
+    settle(*open);
+  }
+}
+
+// --- all
+
+void OpenFiles::commit_all() {
+  ender_.drain();
+  for (const OpenRef& open : table_.all()) {
+    Lock lock(open->mutex);
+    if (const auto done = commit(*open, meta::Urgency::kOrdinary, kv::Durability::kWritten); !done.has_value())
+      log_error("volume.commit_failed", {{"inode", open->id}, {"error", done.error()}});
+  }
+}
+
+Result<void> OpenFiles::sync_all() {
+  for (const OpenRef& open : table_.all()) {
+    Lock lock(open->mutex);
+    if (!open->marked) continue;
+    const auto content = open->content;
+    lock.unlock();
+    TRY(content->local().sync());
+    lock.lock();
+    TRY(commit(*open, meta::Urgency::kOrdinary, kv::Durability::kWritten));
+  }
+  persister_.wake();
+  return {};
+}
+
+}  // namespace weir::volume

@@ -1,0 +1,142 @@
+// volume/open_files.h -- open inodes and their content: which local file they use, when it may be written, what of it the
+// namespace knows, and whether the page store may evict it.
+//
+// Writing is bracketed by a durable mark. begin makes it before the first byte can change; the end removes it once the
+// last writer has closed and everything is committed. Between the two the local file is the truth about size and times, and after
+// a crash recovery commits what it holds. The end is recorded behind close() (see write_ender.h); a writer that comes
+// before that goes on under the same mark.
+//
+// An inode whose content has to be fetched, or that the page store does not want written past it, is opened kPaged and begins with
+// its first write: opening a large absent file, or touching its times, fetches nothing.
+//
+// Only this class changes a pin: a file is pinned before the namespace knows new content, and unpinned under the
+// OpenInode's mutex after the namespace said that the home holds the current one. So the two cannot cross.
+//
+// Evicting costs no transaction: the id of the local file in the record is where to look, not a promise. A clean inode whose
+// local file is gone gets a new, partial one when it is opened; ids are never reused.
+//
+// Threads: all methods may be called concurrently. Locks: as in open_table.h.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "meta/lower_layer.h"
+#include "meta/namespace.h"
+#include "pages/page_store.h"
+#include "persist/persister.h"
+#include "volume/fetcher.h"
+#include "volume/open_table.h"
+#include "volume/volume.h"
+#include "volume/write_ender.h"
+
+namespace weir::volume {
+
+struct OpenFilesOptions {
+  Duration ufs_timeout = std::chrono::seconds(60);
+  Duration admit_slow_max = std::chrono::milliseconds(100);
+  uint32_t read_ahead_pages = 8;
+};
+
+class OpenFiles {
+ public:
+  // The parts must outlive it.
+  OpenFiles(meta::Namespace& names, meta::LowerLayer& lower, pages::PageStore& pages, const ufs::MountTable& mounts,
+            persist::Persister& persister, const OpenFilesOptions& options);
+  OpenFiles(const OpenFiles&) = delete;
+
+  // kNotFound, kIsDirectory, kInvalid (not a regular file), kCorrupt (quarantined), kNoSpace.
+  Result<std::unique_ptr<OpenFile>> open(InodeId inode, const OpenOptions& options);
+  // The handle of a file that create_file() just made and marked. `endings` was taken before that.
+  Result<std::unique_ptr<OpenFile>> open_created(const meta::Inode& inode, std::shared_ptr<pages::LocalFile> local,
+                                                 const OpenOptions& options, uint64_t endings);
+  // Changes when the end of any writing is recorded.
+  uint64_t endings() const { return endings_.load(std::memory_order_acquire); }
+
+  // Size and times as the local file of an inode open for write has them.
+  Result<void> refine(meta::Attributes& attributes);
+  bool open_for_write(InodeId inode);
+  // The local file holds what the namespace was not told yet.
+  bool changed(InodeId inode);
+  Result<meta::Inode> set_attributes(InodeId inode, const meta::AttributeChange& change);
+  Result<void> truncate(InodeId inode, uint64_t size);
+
+  // Keeps an inode from being opened or closed while its last name may go.
+  class Removal {
+   public:
+    meta::InUse in_use() const { return in_use_; }
+
+   private:
+    friend class OpenFiles;
+    OpenRef open_;
+    std::unique_lock<std::mutex> lock_;
+    meta::InUse in_use_ = meta::InUse::kNo;
+  };
+  Result<Removal> begin_removal(InodeId inode);
+  // What became of it; frees the local file of an inode that is gone.
+  void finish_removal(Removal removal, const meta::Unlinked& unlinked);
+
+  // The home holds the inode's content; `drop` the local copy.
+  enum class LocalCopy : uint8_t { kKeep, kDrop };
+  void persisted(InodeId inode, LocalCopy copy);
+
+  // Commits what is open for write and ends what is closed.
+  void commit_all();
+  Result<void> sync_all();
+  // Orphans and marks that no handle stands for: what failed transactions left behind.
+  void collect_leftovers();
+
+  uint64_t open_count() const { return open_count_.load(std::memory_order_relaxed); }
+  uint64_t hit_bytes() const { return hit_bytes_.load(std::memory_order_relaxed); }
+  uint64_t fetched_bytes() const { return fetcher_.fetched_bytes(); }
+
+ private:
+  friend class LocalOpenFile;
+  using Lock = std::unique_lock<std::mutex>;
+
+  // --- with the OpenInode's mutex held
+  Result<void> await_ending(OpenInode& open, Lock& lock);
+  // The content that is on this node, whole or in part; null: nothing is.
+  Result<std::shared_ptr<Content>> find_content(OpenInode& open, const meta::Inode& inode);
+  Result<std::shared_ptr<Content>> load_content(OpenInode& open, const meta::Inode& inode);
+  // kStale from either: the bucket had a later version; load the inode again.
+  Result<void> begin(OpenInode& open);  // open.content is complete
+  Result<void> begin_truncated(OpenInode& open, const meta::Inode& inode);
+  // Tells the namespace what the local file holds; false when it knows already.
+  Result<bool> commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability);
+  bool may_use_local(const OpenInode& open, bool writes) const;
+  std::shared_ptr<Content> take_local(OpenInode& open);
+  void settle(OpenInode& open);  // the pin
+  void reclaim(OpenInode& open);
+
+  // --- without
+  Result<std::unique_ptr<OpenFile>> open_once(InodeId inode, const OpenOptions& options);
+  Result<std::shared_ptr<Content>> make_writable(OpenInode& open);
+  Result<std::shared_ptr<Content>> current_content(OpenInode& open);
+  Result<format::Home> find_home(const Content& content, const format::Home& tried);
+  // Makes rotten pages of the content fetchable; kCorrupt and quarantine when there is nowhere to fetch them from.
+  Result<void> repair(Content& content);
+  // Returns when what was committed under WRITE_THROUGH or NO_CACHE is persisted.
+  Result<void> await_persisted(OpenInode& open);
+  std::vector<OpenRef> end_writes(std::vector<OpenRef> closed);
+  std::unique_ptr<OpenFile> make_handle(OpenRef open, const OpenOptions& options, std::shared_ptr<Content> local);
+
+  meta::Namespace& names_;
+  meta::LowerLayer& lower_;
+  pages::PageStore& pages_;
+  persist::Persister& persister_;
+  const OpenFilesOptions options_;
+  std::atomic<uint64_t> endings_ = 0;
+  std::atomic<uint64_t> open_count_ = 0;
+  std::atomic<uint64_t> hit_bytes_ = 0;
+  OpenTable table_;
+  Fetcher fetcher_;
+  WriteEnder ender_;
+};
+
+}  // namespace weir::volume

@@ -1,0 +1,94 @@
+#include "volume/recovery.h"
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/log.h"
+#include "io/file.h"
+
+namespace weir::volume {
+namespace {
+
+constexpr std::string_view kBootDocument = "boot_id";
+
+// Names this run of the machine; empty where the kernel does not tell.
+std::string this_boot() {
+  const auto file = io::File::open("/proc/sys/kernel/random/boot_id", {});
+  if (!file.has_value()) return {};
+  return file->read_all(64).value_or("");
+}
+
+// Whether the machine may have lost unsynced bytes since the volume was last opened.
+Result<bool> machine_restarted(meta::Namespace& names) {
+  const std::string boot = this_boot();
+  TRY_ASSIGN(const auto last, names.document(kBootDocument));
+  return last && *last != boot;
+}
+
+}  // namespace
+
+Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const meta::WriteMarkState& mark) {
+  const auto stat = pages.stat(mark.local_file);
+  bool changed = false;
+  if (stat.has_value()) {
+    changed = mark.made || stat->size_bytes != mark.before.size || stat->mtime_ns != mark.before.mtime_ns ||
+              stat->ctime_ns != mark.before.ctime_ns;
+    if (changed) {
+      const auto committed = names.commit_content(
+          mark.inode, {.size = stat->size_bytes, .mtime_ns = stat->mtime_ns, .ctime_ns = stat->ctime_ns},
+          meta::Urgency::kOrdinary, kv::Durability::kWritten);
+      if (!committed.has_value() && committed.error() != ErrorCode::kNotFound) return fail(committed.error());
+    }
+  } else if (stat.error() != ErrorCode::kNotFound) {
+    return fail(stat.error());
+  } else {
+    const auto reported = names.report_corruption(mark.inode, mark.local_file);
+    if (!reported.has_value() && reported.error() != ErrorCode::kNotFound) return fail(reported.error());
+  }
+  TRY(names.end_writes({{.inode = mark.inode, .unchanged = !changed}}));
+  return stat.has_value();
+}
+
+Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages) {
+  Recovered recovered;
+  TRY_ASSIGN(const auto orphans, names.orphans());
+  for (const InodeId inode : orphans) {
+    TRY_ASSIGN(const LocalFileId local, names.reclaim(inode));
+    if (local != LocalFileId(0)) pages.remove(local);
+    ++recovered.orphans;
+  }
+
+  TRY_ASSIGN(const auto marks, names.write_marks());
+  for (const auto& mark : marks) {
+    TRY_ASSIGN(const bool there, recover_mark(names, pages, mark));
+    ++recovered.marks;
+    if (there) continue;
+    ++recovered.quarantined;
+    log_error("volume.content_lost", {{"inode", mark.inode}, {"local_file", mark.local_file}});
+  }
+
+  TRY_ASSIGN(const bool restarted, machine_restarted(names));
+  std::vector<std::pair<InodeId, LocalFileId>> cut;
+  TRY(names.for_each_local_file([&](const meta::Inode& inode) {
+    const LocalFileId local(inode.local_file());
+    const bool clean = meta::content_persisted(inode);
+    ++recovered.local_files;
+    if (restarted && !clean && !inode.quarantined()) {
+      const auto stat = pages.stat(local);
+      if (!stat.has_value() || stat->size_bytes != inode.size()) cut.emplace_back(InodeId(inode.id()), local);
+    }
+    pages.recover(local, clean ? pages::Pin::kEvictable : pages::Pin::kPinned);
+  }));
+  for (const auto& [inode, local] : cut) {
+    TRY(names.report_corruption(inode, local));
+    ++recovered.quarantined;
+    log_error("volume.unsynced_content_lost", {{"inode", inode}, {"local_file", local}});
+  }
+  TRY_ASSIGN(recovered.garbage, pages.finish_recovery());
+  // Last, so that a start that was cut short looks again.
+  TRY(names.put_document(kBootDocument, this_boot()));
+  return recovered;
+}
+
+}  // namespace weir::volume

@@ -1,0 +1,93 @@
+#include "base/no_wait.h"
+#include "volume/local_volume.h"
+
+namespace weir::volume {
+
+meta::FileState LocalVolume::state_of(const meta::Inode& inode) {
+  const auto state = meta::state_of(inode);
+  if (state == meta::FileState::kPersisted && files_->changed(InodeId(inode.id())))
+    return meta::FileState::kNotPersisted;
+  return state;
+}
+
+Result<std::string> LocalVolume::uri_of(const format::Home& home) const {
+  const auto mounted = stores_.find(MountId(home.mount()));
+  if (!mounted.store) return fail(ErrorCode::kUnavailable, "the under store of the file's home is not mounted");
+  std::string uri = mounted.store->uri();
+  if (!uri.ends_with('/')) uri += '/';
+  return uri + home.key();
+}
+
+Result<InodeId> LocalVolume::resolve(std::string_view path) {
+  if (!path.starts_with('/')) return fail(ErrorCode::kInvalid, "path must begin with '/': " + std::string(path));
+  InodeId inode = kRootInode;
+  for (size_t begin = 1; begin < path.size();) {
+    const size_t end = std::min(path.find('/', begin), path.size());
+    if (end > begin) {
+      TRY_ASSIGN(const auto found, find(inode, path.substr(begin, end - begin)));
+      if (!found) return fail(ErrorCode::kNotFound, "no such file or directory: " + std::string(path.substr(0, end)));
+      inode = InodeId(found->id());
+    }
+    begin = end + 1;
+  }
+  return inode;
+}
+
+Result<FileStatus> LocalVolume::status(std::string_view path) {
+  TRY_ASSIGN(const InodeId id, resolve(path));
+  TRY_ASSIGN(const auto inode, load(id));
+  TRY_ASSIGN(const Entry entry, entry_of(inode));
+  FileStatus status;
+  TRY_ASSIGN(status.path, names_->path_of(id));
+  status.attributes = entry.attributes;
+  status.state = state_of(inode);
+  status.policy = names_->rules()->policy(status.path);
+  status.symlink_target = inode.symlink_target();
+  if (inode.has_home()) {
+    status.home = uri_of(inode.home()).value_or("");
+    status.etag = inode.home().etag();
+  }
+  if (inode.local_file() != 0) {
+    const auto local = pages_.stat(LocalFileId(inode.local_file()));
+    if (local.has_value()) status.cached_bytes = std::min(local->allocated_bytes, local->size_bytes);
+  }
+  return status;
+}
+
+Result<void> LocalVolume::persist_now(std::string_view path) {
+  TRY_ASSIGN(const InodeId inode, resolve(path));
+  TRY(names_->enqueue(inode, meta::Urgency::kUrgent));
+  persister_->wake();
+  return {};
+}
+
+Result<std::vector<meta::LowerLayer::Hidden>> LocalVolume::hidden(std::string_view path) {
+  TRY_ASSIGN(const InodeId directory, resolve(path));
+  TRY(NoWait::check());
+  return lower_->hidden(directory, ufs_deadline());
+}
+
+Result<Volume::Capacity> LocalVolume::capacity() {
+  TRY_ASSIGN(const auto usage, names_->usage());
+  const auto pages = pages_.usage();
+  // What can be written before something must be uploaded: the truth for whoever asks before writing.
+  const uint64_t used = std::min(pages.pinned_bytes, pages.pinned_limit_bytes);
+  return Capacity{.total_bytes = pages.pinned_limit_bytes,
+                  .free_bytes = pages.pinned_limit_bytes - used,
+                  .inodes = usage.inodes};
+}
+
+VolumeStatistics LocalVolume::statistics() {
+  VolumeStatistics statistics;
+  statistics.usage = names_->usage().value_or(meta::UsageCounters{});
+  statistics.pages = pages_.usage();
+  statistics.persist = persister_->stats();
+  statistics.open_files = files_->open_count();
+  statistics.hidden_objects = lower_->hidden_count();
+  statistics.cache_hit_bytes = files_->hit_bytes();
+  statistics.cache_miss_bytes = files_->fetched_bytes();
+  statistics.kv = names_->kv().usage();
+  return statistics;
+}
+
+}  // namespace weir::volume

@@ -1,0 +1,126 @@
+#include "volume/volume.h"
+
+#include "base/log.h"
+#include "volume/local_volume.h"
+#include "volume/recovery.h"
+
+namespace weir::volume {
+namespace {
+
+constexpr std::string_view kRulesDocument = "pathconfig";
+constexpr std::string_view kWriteThroughRules =
+    R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "WRITE_THROUGH"}, "pathRules": []})";
+
+}  // namespace
+
+Result<std::unique_ptr<Volume>> Volume::open(kv::Kv& kv, pages::PageStore& pages, const Clock& clock,
+                                             const VolumeOptions& options, std::string_view new_volume_id) {
+  TRY_ASSIGN(auto names, meta::Namespace::open(kv, clock, options.names, new_volume_id));
+  auto volume = std::make_unique<LocalVolume>(std::move(names), pages, options);
+  TRY(volume->start());
+  return volume;
+}
+
+LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStore& pages, const VolumeOptions& options)
+    : options_(options),
+      names_(std::move(names)),
+      pages_(pages),
+      mounts_(*names_, stores_, options_) {
+  lower_ = std::make_unique<meta::LowerLayer>(
+      *names_, stores_,
+      [this](InodeId, const meta::Namespace::LowerChanges& changes) { lower_changed(changes); });
+  persist::Persister::Events events;
+  events.persisted = [this](InodeId inode, LocalFileId, meta::WritePolicy policy) {
+    const bool drop = policy == meta::WritePolicy::kNoCache;
+    files_->persisted(inode, drop ? OpenFiles::LocalCopy::kDrop : OpenFiles::LocalCopy::kKeep);
+  };
+  events.conflict = [this](InodeId inode, const std::string& kept_as) {
+    const auto record = names_->load(inode);
+    if (!record.has_value()) return;
+    log_warn("volume.conflict", {{"inode", inode}, {"name", record->name()}, {"kept_as", kept_as}});
+    if (CacheListener* listener = listener_.load()) listener->entry_changed(InodeId(record->parent()), kept_as);
+  };
+  events.state_changed = [](InodeId) {};  // the kernel keeps no xattrs of ours
+  persister_ = std::make_unique<persist::Persister>(*names_, *lower_, pages_, stores_, options.persist,
+                                                    std::move(events));
+  files_ = std::make_unique<OpenFiles>(*names_, *lower_, pages_, stores_, *persister_,
+                                       OpenFilesOptions{.ufs_timeout = options.ufs_timeout,
+                                                        .admit_slow_max = options.admit_slow_max,
+                                                        .read_ahead_pages = options.read_ahead_pages});
+}
+
+LocalVolume::~LocalVolume() {
+  leftovers_.reset();
+  persister_->stop(Deadline::after(Duration::zero()));
+  files_.reset();
+}
+
+Result<void> LocalVolume::start() {
+  TRY(load_rules());
+  TRY_ASSIGN(const Recovered recovered, recover(*names_, pages_));
+  log_info("volume.recovered", {{"volume", id()},
+                                {"open_for_write", recovered.marks},
+                                {"orphans", recovered.orphans},
+                                {"local_files", recovered.local_files},
+                                {"garbage", recovered.garbage},
+                                {"quarantined", recovered.quarantined}});
+  TRY(mounts_.open());
+  persister_->start();
+  leftovers_.emplace(options_.orphan_check_period, [this] { files_->collect_leftovers(); });
+  return {};
+}
+
+void LocalVolume::stop(Deadline deadline) {
+  leftovers_.reset();
+  files_->commit_all();
+  persister_->stop(deadline);
+  if (const auto synced = names_->kv().sync(); !synced.has_value())
+    log_error("volume.sync_failed", {{"error", synced.error()}});
+}
+
+Result<void> LocalVolume::load_rules() {
+  if (!options_.write_cache_enabled) {
+    TRY_ASSIGN(auto rules, meta::PathRules::parse(kWriteThroughRules));
+    return names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+  }
+  TRY_ASSIGN(const auto document, names_->document(kRulesDocument));
+  if (!document) return {};
+  // Guessing here could publish what was TRANSIENT: better not to start.
+  TRY_ASSIGN(auto rules, meta::PathRules::parse(*document));
+  return names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+}
+
+Result<std::string> LocalVolume::rules_document() { return names_->rules()->to_json(); }
+
+Result<void> LocalVolume::set_rules_document(std::string_view json) {
+  TRY_ASSIGN(auto rules, meta::PathRules::parse(json));
+  TRY(names_->put_document(kRulesDocument, json));
+  if (!options_.write_cache_enabled) return {};  // kept for when it is
+  TRY(names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules))));
+  persister_->wake();
+  return {};
+}
+
+void LocalVolume::lower_changed(const meta::Namespace::LowerChanges& changes) {
+  for (const LocalFileId local : changes.stale_local_files) pages_.remove(local);
+  CacheListener* const listener = listener_.load();
+  if (listener == nullptr) return;
+  for (const InodeId inode : changes.content_changed) listener->content_changed(inode);
+  for (const auto& [directory, name] : changes.entries_changed) listener->entry_changed(directory, name);
+}
+
+Result<Volume::MountPoint> LocalVolume::add_mount(std::string_view path, std::string_view uri,
+                                                  const Properties& properties) {
+  TRY_ASSIGN(MountPoint mount, mounts_.add(path, uri, properties));
+  if (CacheListener* listener = listener_.load()) listener->entry_changed(kRootInode, mount.path.substr(1));
+  return mount;
+}
+
+Result<void> LocalVolume::remove_mount(std::string_view path) {
+  TRY(mounts_.remove(path, [this](LocalFileId local) { pages_.remove(local); }));
+  if (CacheListener* listener = listener_.load())
+    listener->entry_changed(kRootInode, path.starts_with('/') ? path.substr(1) : path);
+  return {};
+}
+
+}  // namespace weir::volume

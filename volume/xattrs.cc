@@ -1,0 +1,48 @@
+#include "volume/local_volume.h"
+
+namespace weir::volume {
+namespace {
+
+// What the volume knows of a file, as attributes that can be read. They are not listed, so that copying all
+// attributes of a file does not fail on them, and cannot be set.
+constexpr std::string_view kOwnPrefix = "user.weir.";
+constexpr std::string_view kState = "user.weir.state";
+constexpr std::string_view kPolicy = "user.weir.policy";
+constexpr std::string_view kEtag = "user.weir.etag";
+constexpr std::string_view kHome = "user.weir.home";
+
+}  // namespace
+
+Result<std::string> LocalVolume::get_xattr(InodeId inode, std::string_view name) {
+  if (!name.starts_with(kOwnPrefix)) return names_->xattr(inode, name);
+  TRY_ASSIGN(const auto record, names_->load(inode));
+  if (name == kState) return std::string(meta::name_of(state_of(record)));
+  if (name == kPolicy) {
+    TRY_ASSIGN(const std::string path, names_->path_of(inode));
+    return std::string(meta::name_of(names_->rules()->policy(path)));
+  }
+  if (name == kEtag && record.has_home()) return record.home().etag();
+  if (name == kHome && record.has_home()) return uri_of(record.home());
+  return fail(ErrorCode::kNoAttribute);
+}
+
+Result<std::vector<std::string>> LocalVolume::list_xattrs(InodeId inode) {
+  TRY_ASSIGN(const auto record, names_->load(inode));
+  if (record.xattr_bytes() == 0) return std::vector<std::string>{};
+  return names_->xattr_names(inode);
+}
+
+Result<void> LocalVolume::set_xattr(InodeId inode, std::string_view name, std::string_view value,
+                                    meta::Namespace::XattrMode mode) {
+  if (name.starts_with(kOwnPrefix))
+    return fail(ErrorCode::kPermission, std::string(name) + " is the volume's and cannot be set");
+  return names_->set_xattr(inode, name, value, mode);
+}
+
+Result<void> LocalVolume::remove_xattr(InodeId inode, std::string_view name) {
+  if (name.starts_with(kOwnPrefix))
+    return fail(ErrorCode::kPermission, std::string(name) + " is the volume's and cannot be removed");
+  return names_->remove_xattr(inode, name);
+}
+
+}  // namespace weir::volume
