@@ -21,7 +21,9 @@ std::string big_endian(uint64_t n) {
   return bytes;
 }
 std::string inode_key(uint64_t inode) { return "i" + big_endian(inode); }
-std::string dentry_key(uint64_t parent, uint64_t file) { return "d" + big_endian(parent) + "checkpoint-" + std::to_string(file); }
+std::string dentry_key(uint64_t parent, uint64_t file) {
+  return "d" + big_endian(parent) + "checkpoint-" + std::to_string(file);
+}
 
 // A store with kRows rows of 120 bytes, as large as a small file's records.
 class Store {

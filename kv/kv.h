@@ -88,7 +88,8 @@ class Txn {
 
   // At most once; nothing else may be called after it. A transaction without writes and write conflicts always commits.
   // Errors, nothing happened: kConflict and kTooOld (a new attempt may win), kTooLarge, kCorrupt (see add), kNoSpace
-  // (the store takes writes again once there is space), kIo (the store takes no more writes until it is opened again).
+  // (writes succeed again once there is space, at the latest when the store is opened again), kIo (no more writes until
+  // the store is opened again).
   // Error, outcome unknown: kMayHaveHappened; with kSynced also "visible, but perhaps not durable".
   // Crash: all of the transaction is there or none of it; with kWritten a power loss may drop a suffix of the
   // commit order, never one from its middle.

@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <cinttypes>
 #include <condition_variable>
 #include <cstdarg>
 #include <cstdio>
@@ -42,6 +43,8 @@ constexpr size_t kCountersMax = 4096;
 constexpr size_t kErasedRowsMax = 64;
 constexpr uint64_t kErasedScanMax = 1024;  // tombstones looked at on the way
 constexpr Duration kResumeInterval = std::chrono::seconds(1);
+// More but smaller ones: writes go on while several wait to be moved to tables.
+constexpr int kWriteBuffers = 4;
 constexpr int kBloomBitsPerKey = 10;
 constexpr int kOpenFilesMax = 512;
 
@@ -75,7 +78,8 @@ std::unexpected<Error> fail_to_open(const rocksdb::Status& status, const std::st
     return fail(ErrorCode::kPermission, what + "the daemon's user may not write there: " + text);
   }
   if (status.IsCorruption()) {
-    return fail(ErrorCode::kCorrupt, what + "damaged; restore the folder, or rebuild the volume from its bucket: " + text);
+    return fail(ErrorCode::kCorrupt,
+                what + "damaged; restore the folder, or rebuild the volume from its bucket: " + text);
   }
   return fail(ErrorCode::kIo, what + text);
 }
@@ -86,12 +90,16 @@ class RocksLog final : public rocksdb::Logger {
   explicit RocksLog(std::string dir) : Logger(rocksdb::InfoLogLevel::WARN_LEVEL), dir_(std::move(dir)) {}
 
   using Logger::Logv;
-  void Logv(const char* format, va_list arguments) override { Logv(rocksdb::InfoLogLevel::INFO_LEVEL, format, arguments); }
+  void Logv(const char* format, va_list arguments) override {
+    Logv(rocksdb::InfoLogLevel::INFO_LEVEL, format, arguments);
+  }
   void Logv(const rocksdb::InfoLogLevel level, const char* format, va_list arguments) override {
     if (level < GetInfoLogLevel() || level == rocksdb::InfoLogLevel::HEADER_LEVEL) return;
     std::array<char, 1024> line;  // longer ones are cut
     std::vsnprintf(line.data(), line.size(), format, arguments);
-    log_warn("kv.rocksdb", {{"dir", dir_}, {"message", line.data()}});
+    std::string_view message = line.data();
+    while (message.ends_with('\n')) message.remove_suffix(1);
+    log_warn("kv.rocksdb", {{"dir", dir_}, {"message", message}});
   }
   void LogHeader(const char*, va_list) override {}
 
@@ -131,7 +139,7 @@ rocksdb::Options rocks_options(const RocksKv::Options& options, std::shared_ptr<
   rocks.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   rocks.wal_recovery_mode = rocksdb::WALRecoveryMode::kPointInTimeRecovery;
   rocks.write_buffer_size = options.write_buffer_bytes;
-  rocks.max_write_buffer_number = 2;
+  rocks.max_write_buffer_number = kWriteBuffers;
   rocks.memtable_prefix_bloom_size_ratio = 0.02;
   rocks.memtable_whole_key_filtering = true;
   rocks.level_compaction_dynamic_level_bytes = true;
@@ -309,9 +317,13 @@ class RocksKv::Store {
   Result<void> erase_range(std::string_view begin, std::string_view end);
   void write_batch();
   Result<void> write_or_resume();
-  bool may_resume();
 
+  // The leader and the flusher call these.
   Result<void> flush_log();
+  Result<void> need_log();
+  bool resume(const rocksdb::Status& error);
+  void note_log_failure(const rocksdb::Status& status);
+  uint64_t current_log() const;
 
   const std::string dir_;
   const std::shared_ptr<TableHints> hints_;
@@ -332,9 +344,12 @@ class RocksKv::Store {
   Version version_ = 0;     // the newest given out
   ConflictSet conflicts_;
   std::map<std::string, int64_t, std::less<>> counters_;  // as of the end of the batch
+
+  static constexpr uint64_t kNoLog = 0;
+  std::atomic<uint64_t> failed_log_{kNoLog};  // the number of a log that could not be written or flushed
+  std::mutex resume_mutex_;                   // a leaf
   TimePoint last_resume_ = TimePoint::min();
 
-  bool log_doubtful_ = false;  // the flusher's own: a flush of the log has failed
   GroupSync sync_;
 };
 
@@ -446,7 +461,8 @@ bool RocksKv::Store::depends_on_batch(const WriteBuffer& writes) const {
     if (conflicts_.range_written_since(begin, end, batch_base_)) return true;
   }
   for (const auto& [key, write] : writes.points()) {
-    if (write.needs_snapshot() && !counters_.contains(key) && conflicts_.key_written_since(key, batch_base_)) return true;
+    if (!write.needs_snapshot() || counters_.contains(key)) continue;
+    if (conflicts_.key_written_since(key, batch_base_)) return true;
   }
   return false;
 }
@@ -526,37 +542,63 @@ void RocksKv::Store::write_batch() {
 Result<void> RocksKv::Store::write_or_resume() {
   TRY(failpoint("kv.rocks.before_write"));
   batch_.HasDeleteRange() ? hints_->disable() : hints_->enable();
+  TRY(need_log());
   rocksdb::Status status = db_->Write(rocksdb::WriteOptions(), &batch_);
-  if (!status.ok() && may_resume()) {
-    // Resuming moves what is in memory to a table and starts a new log: a torn record in the old one is harmless.
-    log_warn("kv.resume", {{"dir", dir_}, {"error", status.ToString()}});
-    if (db_->Resume().ok()) status = db_->Write(rocksdb::WriteOptions(), &batch_);
+  if (!status.ok()) {
+    note_log_failure(status);
+    if (resume(status) && need_log().has_value()) {
+      status = db_->Write(rocksdb::WriteOptions(), &batch_);
+      if (!status.ok()) note_log_failure(status);
+    }
   }
   if (!status.ok()) return fail_with(status, "write to the metadata store in " + dir_);
   return failpoint("kv.rocks.after_write");
 }
 
-bool RocksKv::Store::may_resume() {
+Result<void> RocksKv::Store::flush_log() {
+  TRY(failpoint("kv.rocks.before_sync"));
+  TRY(need_log());
+  const rocksdb::Status status = db_->SyncWAL();
+  if (status.ok()) return {};
+  // The kernel may have dropped the pages it could not write, so that flushing again would prove nothing.
+  failed_log_.store(current_log());
+  return fail_with(status, "flush the log of the metadata store in " + dir_);
+}
+
+// A log that failed must be neither written nor flushed again; RocksDB takes that for a bug of its own and aborts.
+// Resuming moves what is in memory to a table and then begins another log, unless nothing was in memory.
+Result<void> RocksKv::Store::need_log() {
+  uint64_t failed = failed_log_.load();
+  if (failed == kNoLog) return {};
+  if (current_log() == failed) resume(rocksdb::Status::NoSpace());
+  if (current_log() == failed) {
+    return fail(ErrorCode::kNoSpace, "the log of the metadata store in " + dir_ +
+                                         " could not be written; free some space; if this stays, restart the daemon");
+  }
+  failed_log_.compare_exchange_strong(failed, kNoLog);
+  return {};
+}
+
+// Tells a log that failed from a write that was refused before it came to the log.
+void RocksKv::Store::note_log_failure(const rocksdb::Status& status) {
+  const uint64_t number = current_log();
+  std::array<char, 32> name;
+  std::snprintf(name.data(), name.size(), "%06" PRIu64 ".log", number);
+  if (status.ToString().find(name.data()) != std::string::npos) failed_log_.store(number);
+}
+
+uint64_t RocksKv::Store::current_log() const {
+  std::unique_ptr<rocksdb::LogFile> log;
+  return db_->GetCurrentWalFile(&log).ok() ? log->LogNumber() : failed_log_.load();
+}
+
+bool RocksKv::Store::resume(const rocksdb::Status& error) {
+  const std::lock_guard lock(resume_mutex_);
   const TimePoint now = system_clock().now();
   if (last_resume_ != TimePoint::min() && now - last_resume_ < kResumeInterval) return false;
   last_resume_ = now;
-  return true;
-}
-
-Result<void> RocksKv::Store::flush_log() {
-  TRY(failpoint("kv.rocks.before_sync"));
-  rocksdb::Status status;
-  if (log_doubtful_) {
-    // The kernel may have dropped the pages a failed flush left dirty, so that flushing again proves nothing; moving
-    // what is in memory to a table does.
-    status = db_->Resume();
-    if (status.ok()) status = db_->Flush(rocksdb::FlushOptions());
-  } else {
-    status = db_->SyncWAL();
-  }
-  log_doubtful_ = !status.ok();
-  if (!status.ok()) return fail_with(status, "flush the log of the metadata store in " + dir_);
-  return {};
+  log_warn("kv.resume", {{"dir", dir_}, {"error", error.ToString()}});
+  return db_->Resume().ok();
 }
 
 Kv::Usage RocksKv::Store::usage() const {

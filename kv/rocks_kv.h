@@ -11,8 +11,9 @@
 // is a prefix of the commit order. Skipping a torn tail and going on with the next log file would leave a hole. What
 // was dropped is a warning in the log.
 //
-// Disk full or failing: the batch fails as a whole and reads go on. Each later commit, at most one a second, tries
-// to resume; after kNoSpace that succeeds once there is space, after a failing device only opening again helps.
+// Disk full or failing: the batch fails as a whole and reads go on. Later commits, at most one a second, try to
+// resume, which succeeds once there is space; where RocksDB cannot leave its damaged log behind (nothing was in
+// memory), and after a failing device, only opening again helps.
 //
 // A transaction whose snapshot outlives ConflictSet::kEntriesMax written keys gets kTooOld when it commits writes; no
 // other age limit applies, so long read-only scans work.
@@ -32,9 +33,9 @@ namespace weir::kv {
 class RocksKv final : public Kv {
  public:
   struct Options {
-    std::string dir;                              // made if absent; its parent must exist
-    uint64_t block_cache_bytes = 64 << 20;        // data, index and filter blocks
-    uint64_t write_buffer_bytes = 32 << 20;       // each of at most two
+    std::string dir;                         // made if absent; its parent must exist
+    uint64_t block_cache_bytes = 64 << 20;   // data, index and filter blocks
+    uint64_t write_buffer_bytes = 16 << 20;  // each of at most four
   };
 
   // Errors: kBusy (another process or another store of this one has the folder), kNoSpace, kReadOnly, kPermission,

@@ -18,8 +18,8 @@ Result<void> back_off(int attempt, const RunOptions& options, const Error& last)
   thread_local Random random = Random::from_entropy();
   const Duration left = options.deadline.left();
   if (left == Duration::zero()) {
-    return fail(ErrorCode::kTimedOut,
-                "transaction gave up at its deadline after " + std::to_string(attempt) + " attempts: " + last.to_string());
+    return fail(ErrorCode::kTimedOut, "transaction gave up at its deadline after " + std::to_string(attempt) +
+                                          " attempts: " + last.to_string());
   }
   const Duration ceiling = std::min(kDelayMax, kDelayMin * (1 << std::min(attempt - 1, 10)));
   const Duration delay(random.below(static_cast<uint64_t>(ceiling.count())));

@@ -25,9 +25,10 @@ Result<void> back_off(int attempt, const RunOptions& options, const Error& last)
 bool should_retry(const Error& error, const RunOptions& options);
 }  // namespace run_txn_detail
 
-// Runs `body(txn)` and commits, again with a fresh transaction while the error's retry class allows it and the deadline has
-// not passed. `body` returns Result<T>; its error aborts the transaction and, unless its class is
-// "the transaction", ends the loop. `body` may run several times: effects outside the transaction belong behind it.
+// Runs `body(txn)` and commits, again with a fresh transaction while the error's retry class is "the transaction" (or
+// "after a re-read", if the body is repeatable) and the deadline has not passed. `body` returns Result<T>; its error
+// aborts the transaction and is treated alike. `body` may run several times: effects outside the transaction belong
+// behind it. Errors: the last attempt's; kTimedOut, naming the last attempt's, when the deadline passed.
 template <typename Body>
 auto run_txn(Kv& kv, Body&& body, const RunOptions& options = {}) -> std::invoke_result_t<Body&, Txn&> {
   for (int attempt = 1;; ++attempt) {
