@@ -151,6 +151,7 @@ std::expected<S3Response, S3Refusal> S3Client::call(const S3Request& request, De
   bool damaged = false;
   bool credentials_refreshed = false;
   Duration backoff = kBackoffFirst;
+  std::optional<S3Refusal> last;
   while (true) {
     auto credentials = options_.credentials->current();
     if (!credentials) return std::unexpected(S3Refusal{std::move(credentials).error(), "", 0, {}, maybe_done});
@@ -189,6 +190,10 @@ std::expected<S3Response, S3Refusal> S3Client::call(const S3Request& request, De
 
     maybe_done |= again == Again::kMaybeDone;
     refusal.maybe_done = maybe_done;
+    if (refusal.error == ErrorCode::kTimedOut && last) {  // what went wrong before tells more
+      last->maybe_done = maybe_done;
+      return std::unexpected(*std::move(last));
+    }
     if (again == Again::kNo || (again == Again::kOnce && damaged)) return std::unexpected(std::move(refusal));
     damaged |= again == Again::kOnce;
     const Duration wait = std::max(jittered(backoff), retry_after(refusal.headers));
@@ -198,6 +203,7 @@ std::expected<S3Response, S3Refusal> S3Client::call(const S3Request& request, De
       return std::unexpected(std::move(refusal));
     }
     backoff = std::min(backoff * 2, kBackoffMax);
+    last = std::move(refusal);
   }
 }
 

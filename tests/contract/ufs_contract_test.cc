@@ -677,5 +677,104 @@ TEST_P(UfsContract, a_reader_sees_one_whole_version) {
   }
 }
 
+// What is wrong with an address or with credentials is told as such, by a real server.
+class UfsOnMinio : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (minio_.server == nullptr) GTEST_SKIP() << "SKIPPED: " << minio_.why_missing;
+  }
+
+  Result<Capabilities> probe(std::string_view uri, const UfsProperties& changed = {}) {
+    UfsOptions options = minio_.options();
+    for (const auto& [name, value] : changed) options.properties[name] = value;
+    TRY_ASSIGN(const auto store, open_ufs(uri, options));
+    return store->probe(soon());
+  }
+
+  // The words of a failure that is kDenied.
+  std::string denied(std::string_view uri, const UfsProperties& changed = {}) {
+    const auto found = probe(uri, changed);
+    if (found) return "no failure";
+    EXPECT_EQ(found.error(), ErrorCode::kDenied) << found.error().to_string();
+    return found.error().to_string();
+  }
+
+  Minio& minio_ = Minio::instance();
+};
+
+TEST_F(UfsOnMinio, a_wrong_access_key_is_told) {
+  EXPECT_THAT(denied("s3://contract", {{"s3.access.key", "nobody"}}), HasSubstr("check the access key"));
+}
+
+TEST_F(UfsOnMinio, a_wrong_secret_key_is_told) {
+  EXPECT_THAT(denied("s3://contract", {{"s3.secret.key", "wrong-secret"}}), HasSubstr("secret key"));
+}
+
+TEST_F(UfsOnMinio, a_missing_bucket_is_told) {
+  EXPECT_THAT(denied("s3://no-such-bucket"), HasSubstr("create the bucket"));
+  auto store = open_ufs("s3://no-such-bucket", minio_.options());
+  ASSERT_TRUE(store);
+  EXPECT_TRUE(failed_with((*store)->head("k", soon()), ErrorCode::kDenied));
+  EXPECT_TRUE(failed_with((*store)->put("k", {}, {}, soon()), ErrorCode::kDenied));
+}
+
+TEST_F(UfsOnMinio, a_wrong_clock_is_told_with_its_difference) {
+  class FastClock final : public Clock {
+   public:
+    TimePoint now() const override { return system_clock().now(); }
+    WallTime wall_now() const override { return system_clock().wall_now() + std::chrono::hours(2); }
+  } const clock;
+  S3Options options;
+  options.endpoint = minio_.server->endpoint();
+  options.bucket = Minio::kBucket;
+  options.credentials = fixed_credentials({minio_.server->access_key(), minio_.server->secret_key(), ""});
+  options.clock = &clock;
+  const auto store = S3Ufs::create(options);
+  ASSERT_TRUE(store);
+  const auto found = (*store)->probe(soon());
+  ASSERT_TRUE(failed_with(found, ErrorCode::kDenied));
+  EXPECT_THAT(found.error().to_string(), ::testing::ContainsRegex("clock is (7199|7200|7201) s ahead of"));
+}
+
+TEST_F(UfsOnMinio, what_minio_can_is_found_out) {
+  const auto found = probe("s3://contract/capabilities");
+  ASSERT_TRUE(found) << found.error().to_string();
+  EXPECT_TRUE(found->conditional_put);
+  EXPECT_FALSE(found->conditional_copy);
+  EXPECT_TRUE(found->multipart_copy);
+}
+
+TEST_F(UfsOnMinio, an_https_client_on_an_http_port_is_unavailable) {
+  UfsOptions options = minio_.options();
+  options.properties["s3.endpoint"].replace(0, 4, "https");
+  const auto store = open_ufs("s3://contract", options);
+  ASSERT_TRUE(store);
+  const auto found = (*store)->probe(Deadline::after(std::chrono::milliseconds(300)));
+  ASSERT_TRUE(failed_with(found, ErrorCode::kUnavailable)) << found.error().to_string();
+  EXPECT_THAT(found.error().to_string(), HasSubstr("TLS"));
+}
+
+TEST_F(UfsOnMinio, bodies_may_travel_unsigned_and_are_still_verified) {
+  UfsOptions options = minio_.options();
+  options.properties["s3.payload.signing"] = "never";
+  const auto store = *open_ufs("s3://contract/unsigned", options);
+  const std::string body = noise(1'000'000, 9);
+  ASSERT_TRUE(store->put("o", bytes(body), {}, soon()));
+  std::string got(body.size(), '\0');
+  EXPECT_EQ(store->get("o", 0, std::as_writable_bytes(std::span(got)), std::nullopt, soon()), body.size());
+  EXPECT_EQ(got, body);
+}
+
+TEST_F(UfsOnMinio, a_prefix_is_a_store_of_its_own) {
+  const auto inner = *open_ufs("s3://contract/outer/in%20ner", minio_.options());
+  const auto outer = *open_ufs("s3://contract/outer/", minio_.options());
+  ASSERT_TRUE(inner->put("a", bytes("x"), {}, soon()));
+  ASSERT_TRUE(outer->head("in%20ner/a", soon()));
+  const auto page = inner->list({}, soon());
+  ASSERT_TRUE(page);
+  ASSERT_EQ(page->objects.size(), 1u);
+  EXPECT_EQ(page->objects[0].key, "a");
+}
+
 }  // namespace
 }  // namespace weir::ufs
