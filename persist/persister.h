@@ -76,8 +76,7 @@ struct PersistStats {
 class Persister {
  public:
   struct Events {
-    // The content is in the bucket. The receiver unpins the local copy if that is still so, and drops it under NO_CACHE:
-    // pins belong to the volume, which alone knows of writers; the persister changes none.
+    // The local copy may go; under NO_CACHE the receiver drops it.
     std::function<void(InodeId, LocalFileId, meta::WritePolicy)> persisted;
     // A bucket's object was kept under another name beside `inode`.
     std::function<void(InodeId, const std::string& kept_as)> conflict;

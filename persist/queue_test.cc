@@ -1,0 +1,171 @@
+#include "persist/queue.h"
+
+#include <gtest/gtest.h>
+
+#include <future>
+#include <set>
+
+#include "kv/mem_kv.h"
+
+namespace weir::persist {
+namespace {
+
+using meta::Urgency;
+
+class QueueTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto names = meta::Namespace::open(kv_, system_clock(), {.sync_interval = Duration(-1)}, "vol");
+    ASSERT_TRUE(names.has_value());
+    names_ = *std::move(names);
+    root_ = InodeId(names_->add_mount("s3", "mem:///", {})->directory());
+    queue_ = std::make_unique<Queue>(*names_, 2);
+  }
+
+  InodeId commit(const std::string& name, Urgency urgency = Urgency::kOrdinary) {
+    const auto inode = names_->create_file(root_, name, 0644, {}, *names_->new_local_file_id());
+    EXPECT_TRUE(inode.has_value()) << inode.error().to_string();
+    const InodeId id(inode->id());
+    EXPECT_TRUE(names_->commit_content(id, {.size = 1}, urgency, kv::Durability::kWritten).has_value());
+    return id;
+  }
+
+  // What the queue hands out within a while.
+  std::optional<Queue::Job> take() {
+    auto job = std::async(std::launch::async, [this] { return queue_->take(); });
+    if (job.wait_for(std::chrono::seconds(20)) != std::future_status::ready) {
+      ADD_FAILURE() << "nothing was handed out";
+      queue_->close();
+    }
+    return job.get();
+  }
+
+  void persist(InodeId inode) {
+    const auto claim = names_->claim(inode);
+    ASSERT_TRUE(claim.has_value());
+    ASSERT_TRUE(names_->commit_persisted(inode, {.mount = claim->mount,
+                                                 .key = claim->key,
+                                                 .etag = "e",
+                                                 .size = 1,
+                                                 .generation = claim->inode.generation(),
+                                                 .attributes_version = claim->inode.attributes_version()})
+                    .has_value());
+  }
+
+  kv::MemKv kv_;
+  std::unique_ptr<meta::Namespace> names_;
+  InodeId root_{};
+  std::unique_ptr<Queue> queue_;
+};
+
+TEST_F(QueueTest, urgent_comes_first_then_the_oldest_commit) {
+  const InodeId a = commit("a");
+  const InodeId b = commit("b");
+  const InodeId c = commit("c", Urgency::kUrgent);
+  EXPECT_EQ(take()->inode, c);
+  EXPECT_EQ(take()->inode, a);
+  EXPECT_EQ(take()->inode, b);
+}
+
+TEST_F(QueueTest, an_inode_is_taken_once_at_a_time_and_comes_again_while_it_waits) {
+  const InodeId a = commit("a");
+  const auto job = take();
+  EXPECT_FALSE(queue_->try_take(a));
+  const InodeId b = commit("b");
+  queue_->wake();
+  EXPECT_EQ(take()->inode, b);
+  queue_->finish(*job);
+  queue_->rescan();
+  EXPECT_EQ(take()->inode, a);
+}
+
+TEST_F(QueueTest, one_that_was_taken_out_of_order_comes_in_its_turn_if_it_still_waits) {
+  const InodeId a = commit("a");
+  const InodeId b = commit("b");
+  const auto first = take();
+  ASSERT_EQ(first->inode, a);
+  ASSERT_TRUE(queue_->try_take(b));
+  queue_->finish({.inode = b});
+  EXPECT_EQ(take()->inode, b);
+}
+
+TEST_F(QueueTest, a_commit_dated_before_what_was_read_is_found) {
+  const InodeId a = commit("a");
+  const InodeId b = commit("b");
+  const auto job = take();
+  ASSERT_EQ(job->inode, a);
+  ASSERT_EQ(take()->inode, b);
+  // Put off, then written again: its entry goes back to the time of its first commit.
+  const int64_t later = unix_ns(system_clock().wall_now()) + 3'600'000'000'000;
+  ASSERT_TRUE(names_->defer(a, later, {}).has_value());
+  queue_->finish(*job);
+  ASSERT_TRUE(names_->commit_content(a, {.size = 2}, Urgency::kOrdinary, kv::Durability::kWritten).has_value());
+  queue_->wake();
+  EXPECT_EQ(take()->inode, a);
+}
+
+TEST_F(QueueTest, one_put_off_comes_when_it_is_due) {
+  const InodeId a = commit("a");
+  const auto job = take();
+  const int64_t due = unix_ns(system_clock().wall_now()) + 300'000'000;
+  ASSERT_TRUE(names_->defer(a, due, {}).has_value());
+  queue_->expect(due);
+  queue_->finish(*job);
+  std::optional<Queue::Job> again;
+  // Before it is due it may be handed out by what was known earlier; the worker sees that and gives it back.
+  do {
+    again = take();
+    ASSERT_EQ(again->inode, a);
+    queue_->finish(*again);
+  } while (unix_ns(system_clock().wall_now()) < due);
+}
+
+TEST_F(QueueTest, what_was_passed_over_comes_after_a_rescan) {
+  const InodeId a = commit("a");
+  const InodeId b = commit("b");
+  queue_->pass_over(*take());
+  EXPECT_EQ(take()->inode, b);
+  queue_->rescan();
+  EXPECT_EQ(take()->inode, a);
+}
+
+TEST_F(QueueTest, large_files_leave_room_for_small_ones) {
+  std::vector<InodeId> inodes;
+  for (int i = 0; i < 4; ++i) inodes.push_back(commit("f" + std::to_string(i)));
+  auto first = *take();
+  auto second = *take();
+  auto third = *take();
+  EXPECT_TRUE(queue_->enter_large(first));
+  EXPECT_TRUE(queue_->enter_large(second));
+  EXPECT_FALSE(queue_->enter_large(third));
+  EXPECT_EQ(take()->inode, inodes[3]);
+  queue_->finish(first);
+  const auto parked = take();
+  EXPECT_EQ(parked->inode, inodes[2]);
+  EXPECT_TRUE(parked->large);
+}
+
+TEST_F(QueueTest, a_backlog_beyond_the_window_is_handed_out_whole_and_once) {
+  constexpr size_t kFiles = 3 * Queue::kWindowMax;
+  std::set<InodeId> waiting;
+  for (size_t i = 0; i < kFiles; ++i) waiting.insert(commit("f" + std::to_string(i)));
+  for (size_t i = 0; i < kFiles; ++i) {
+    const auto job = take();
+    ASSERT_TRUE(job.has_value());
+    ASSERT_EQ(waiting.erase(job->inode), 1u);
+    persist(job->inode);
+    queue_->finish(*job);
+  }
+}
+
+TEST_F(QueueTest, nothing_is_handed_out_while_held_and_close_ends_waiting) {
+  commit("a");
+  queue_->hold();
+  auto job = std::async(std::launch::async, [this] { return queue_->take(); });
+  EXPECT_EQ(job.wait_for(Queue::kQuietTime * 2), std::future_status::timeout);
+  queue_->close();
+  EXPECT_FALSE(job.get().has_value());
+}
+
+}  // namespace
+}  // namespace weir::persist

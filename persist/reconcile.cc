@@ -1,0 +1,335 @@
+#include "persist/reconcile.h"
+
+#include <algorithm>
+#include <memory>
+#include <utility>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "meta/object_attributes.h"
+#include "persist/backoff.h"
+
+namespace weir::persist {
+namespace {
+
+// Rounds of one attempt: each ends with a durable step, and the namespace may have changed meanwhile.
+constexpr int kRoundsMax = 8;
+constexpr Duration kBlockedPauseMin = std::chrono::milliseconds(5);
+constexpr Duration kBlockedPauseMax = std::chrono::milliseconds(50);
+constexpr Duration kChangedPauseMin = std::chrono::milliseconds(100);
+constexpr Duration kChangedPauseMax = std::chrono::seconds(5);
+
+bool lies_at(const meta::Inode& inode, MountId mount, std::string_view key) {
+  return inode.has_home() && MountId(inode.home().mount()) == mount && inode.home().key() == key;
+}
+
+meta::PersistedObject persisted(const meta::Claim& claim, const Publisher::Published& published, uint64_t size) {
+  return {.mount = claim.mount,
+          .key = claim.key,
+          .etag = published.etag,
+          .size = size,
+          .generation = claim.inode.generation(),
+          .attributes_version = published.attributes_version};
+}
+
+}  // namespace
+
+void Reconciler::work(Queue::Job job) {
+  const auto inode = parts_.names.load(job.inode);
+  const int64_t now_ns = unix_ns(parts_.names.clock().wall_now());
+  if (!inode || inode->queued() == format::NOT_QUEUED || inode->queued_due_ns() > now_ns) {
+    if (!inode && inode.error() != ErrorCode::kNotFound)
+      log_error("persist.inode_unreadable", {{"inode", job.inode}, {"error", inode.error()}});
+    parts_.queue.finish(job);
+    return;
+  }
+  if (parts_.breaker.any_paused()) {
+    const auto mount = memo_.mount_of(*inode);
+    if (mount && !parts_.breaker.allows(*mount)) {
+      parts_.queue.pass_over(job);
+      return;
+    }
+  }
+  const bool large = inode->type() == format::REGULAR && !meta::content_persisted(*inode) &&
+                     inode->size() > options_.part_bytes;
+  if (large && !job.large && !parts_.queue.enter_large(job)) return;
+
+  MountId mount{};
+  Result<Outcome> outcome = Outcome::kDone;
+  {
+    Activity::Running running(parts_.activity, job.inode);
+    outcome = reconcile(job.inode, &mount, running.attempt());
+  }
+  if (!outcome) {
+    fail_attempt(job, mount, outcome.error());
+  } else if (*outcome == Outcome::kBlocked) {
+    parts_.queue.again(job, random_backoff(1, kBlockedPauseMax, kBlockedPauseMax));
+  } else {
+    parts_.queue.finish(job);
+  }
+  parts_.activity.changed(job.inode);
+}
+
+Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount, Activity::Attempt& attempt) {
+  for (int round = 0; round < kRoundsMax; ++round) {
+    if (parts_.deadlines.stopping()) return fail(ErrorCode::kCancelled);
+    const auto claim = parts_.names.claim(inode);
+    if (failed_with(claim, ErrorCode::kNotFound)) return Outcome::kDone;
+    if (!claim) return fail(claim.error());
+    const bool content_clean = meta::content_persisted(claim->inode);
+    if (claim->policy == meta::WritePolicy::kTransient && !content_clean) return Outcome::kDone;
+    if (claim->inode.quarantined() && !content_clean)
+      return fail(ErrorCode::kCorrupt, "the file is quarantined: its bytes are lost or rotten");
+    *mount = claim->mount;
+    TRY(failpoint("persist.claimed"));
+    if (claim->blocked_by) {
+      TRY_ASSIGN(const bool cleared, clear_way(*claim));
+      if (!cleared) return Outcome::kBlocked;
+      continue;
+    }
+
+    TRY_ASSIGN(const auto store, store_of(claim->mount));
+    meta::PersistOutcome outcome;
+    {
+      TRY_ASSIGN(const auto held, parts_.key_locks.lock(claim->mount, claim->key, parts_.deadlines.reply()));
+      TRY_ASSIGN(const auto object, bring(*claim, *store, attempt));
+      TRY(failpoint("persist.uploaded"));
+      auto committed = parts_.names.commit_persisted(inode, object);
+      if (failed_with(committed, ErrorCode::kPrecondition)) continue;  // the key is another's by now
+      if (!committed) return fail(std::move(committed).error());
+      outcome = *committed;
+    }
+    TRY(failpoint("persist.committed"));
+    parts_.breaker.succeeded(claim->mount);
+    settle(*claim, outcome);
+    erase_due_();
+    if (outcome.gone || outcome.fully_persisted) return Outcome::kDone;
+  }
+  return Outcome::kDone;
+}
+
+void Reconciler::settle(const meta::Claim& claim, const meta::PersistOutcome& outcome) {
+  const InodeId inode(claim.inode.id());
+  if (outcome.evictable && outcome.local_file != LocalFileId(0)) {
+    // The handle keeps the file from being evicted until it is known that no write began before the pin was taken off.
+    // Who begins one pins the file after that is committed.
+    const auto file = parts_.pages.open(outcome.local_file);
+    if (file) {
+      parts_.pages.set_pin(outcome.local_file, pages::Pin::kEvictable);
+      const auto now = parts_.names.load(inode);
+      if (now && LocalFileId(now->local_file()) == outcome.local_file && !meta::content_persisted(*now))
+        parts_.pages.set_pin(outcome.local_file, pages::Pin::kPinned);
+    }
+    if (parts_.events.persisted) parts_.events.persisted(inode, outcome.local_file, claim.policy);
+  }
+  if (parts_.events.state_changed && !outcome.gone) parts_.events.state_changed(inode);
+}
+
+Result<meta::PersistedObject> Reconciler::bring(const meta::Claim& claim, ufs::UnderStore& store,
+                                                Activity::Attempt& attempt) {
+  const meta::Inode& inode = claim.inode;
+  if (meta::fully_persisted(inode) && lies_at(inode, claim.mount, claim.key)) {
+    return meta::PersistedObject{.mount = claim.mount,
+                                 .key = claim.key,
+                                 .etag = inode.home().etag(),
+                                 .size = inode.home().size(),
+                                 .generation = inode.generation(),
+                                 .attributes_version = inode.attributes_version()};
+  }
+  if (inode.type() != format::REGULAR) {
+    TRY_ASSIGN(const auto uploaded, parts_.uploader.upload_record(claim, store));
+    ++parts_.counters.persisted_files;
+    return persisted(claim, uploaded.published, uploaded.size);
+  }
+  if (meta::content_persisted(inode)) return copy_home(claim, store, attempt);
+
+  auto uploaded = parts_.uploader.upload_file(claim, store, attempt);
+  if (failed_with(uploaded, ErrorCode::kNotFound)) {
+    TRY(parts_.names.report_corruption(InodeId(inode.id()), LocalFileId(inode.local_file())));
+    return fail(ErrorCode::kIo, "the only copy, local file " + std::to_string(inode.local_file()) + ", is gone");
+  }
+  if (!uploaded) return fail(std::move(uploaded).error());
+  ++parts_.counters.persisted_files;
+  parts_.counters.persisted_bytes += uploaded->size;
+  return persisted(claim, uploaded->published, uploaded->size);
+}
+
+Result<meta::PersistedObject> Reconciler::copy_home(const meta::Claim& claim, ufs::UnderStore& store,
+                                                    Activity::Attempt& attempt) {
+  const format::Home& home = claim.inode.home();
+  if (MountId(home.mount()) != claim.mount)
+    return fail(ErrorCode::kInternal, "the home of " + claim.path + " is below another mount point");
+  attempt.phase = Phase::kCopying;
+  const bool in_place = lies_at(claim.inode, claim.mount, claim.key);
+  const meta::OwnerToken own{.volume_id = parts_.names.volume_id(),
+                             .inode = InodeId(claim.inode.id()),
+                             .generation = Generation(claim.inode.generation())};
+  bool lost = false;
+  auto published = parts_.publisher.publish(
+      claim, store, home.size(), [&](const ufs::Conditions& conditions) -> Result<ufs::Etag> {
+        const auto source = store.head(home.key(), parts_.deadlines.reply());
+        lost = failed_with(source, ErrorCode::kNotFound);
+        if (!source) return fail(source.error());
+        const ufs::Etag& etag = source->info.etag;
+        // Our token on another etag: written by a copy in place whose outcome was lost.
+        lost = etag != home.etag() && meta::owner_of(source->attributes) != own;
+        if (lost) return fail(ErrorCode::kStale);
+        return store.copy(home.key(), claim.key,
+                          {.source_if_match = etag,
+                           .conditions = in_place ? ufs::Conditions{.if_match = etag} : conditions,
+                           .attributes = meta::to_copied_object(source->attributes, claim.inode,
+                                                                parts_.names.volume_id())},
+                          parts_.deadlines.copy(home.size()));
+      });
+  if (lost) return replace_lost_home(claim, store, attempt);
+  if (!published) return fail(std::move(published).error());
+  // Not known is as good as right: the copy took over what the source said.
+  if (claim.inode.attributes_unknown()) published->attributes_version = claim.inode.attributes_version();
+  TRY(failpoint("persist.copied"));
+  ++parts_.counters.copied_files;
+  return persisted(claim, *published, home.size());
+}
+
+Result<meta::PersistedObject> Reconciler::replace_lost_home(const meta::Claim& claim, ufs::UnderStore& store,
+                                                            Activity::Attempt& attempt) {
+  const meta::Inode& inode = claim.inode;
+  if (lies_at(inode, claim.mount, claim.key)) {
+    // Only attributes were to be written. The bucket's version is the newer one: the next listing takes it in.
+    parts_.lower.refresh_in_background(InodeId(inode.parent()));
+    return fail(ErrorCode::kStale, "object '" + claim.key + "' was changed in the bucket");
+  }
+  auto uploaded = parts_.uploader.upload_file(claim, store, attempt);
+  if (uploaded) {
+    log_warn("persist.lost_home_replaced", {{"path", claim.path}, {"home", inode.home().key()}});
+    return persisted(claim, uploaded->published, uploaded->size);
+  }
+  if (uploaded.error() != ErrorCode::kNotFound) return fail(std::move(uploaded).error());
+  log_warn("persist.removed_in_bucket", {{"path", claim.path}, {"home", inode.home().key()}});
+  TRY(parts_.names.drop_lower(InodeId(inode.parent()), inode.name(), inode.home().etag()));
+  return fail(ErrorCode::kStale, "its object '" + inode.home().key() + "' was removed or replaced in the bucket");
+}
+
+Result<bool> Reconciler::clear_way(const meta::Claim& claim) {
+  const Queue::Job in_the_way{.inode = *claim.blocked_by};
+  if (!parts_.queue.try_take(in_the_way.inode)) return false;
+  const auto moved = move_away(claim, in_the_way.inode);
+  parts_.queue.finish(in_the_way);
+  parts_.activity.changed(in_the_way.inode);
+  TRY(moved);
+  return true;
+}
+
+Result<void> Reconciler::move_away(const meta::Claim& blocked, InodeId in_the_way) {
+  const auto claim = parts_.names.claim(in_the_way);
+  if (failed_with(claim, ErrorCode::kNotFound)) {
+    // Without a name, but alive: it is open. Its content is moved out of the way just the same.
+    const auto orphan = parts_.names.load(in_the_way);
+    if (failed_with(orphan, ErrorCode::kNotFound)) return {};
+    if (!orphan) return fail(orphan.error());
+    if (!lies_at(*orphan, blocked.mount, blocked.key) || !meta::content_persisted(*orphan))
+      return parts_.names.rehome(in_the_way, blocked.mount, blocked.key, "", "");
+    TRY_ASSIGN(const auto store, store_of(blocked.mount));
+    return park(*orphan, *store);
+  }
+  if (!claim) return fail(claim.error());
+  const meta::Inode& inode = claim->inode;
+  if (!lies_at(inode, blocked.mount, blocked.key) || !meta::content_persisted(inode))
+    return parts_.names.rehome(in_the_way, blocked.mount, blocked.key, "", "");
+  if (claim->mount == blocked.mount && claim->key == blocked.key) return {};  // it has come back to its place
+  TRY_ASSIGN(const auto store, store_of(claim->mount));
+  if (claim->blocked_by) return park(inode, *store);
+
+  Activity::Running running(parts_.activity, in_the_way);
+  TRY_ASSIGN(const auto held, parts_.key_locks.lock(claim->mount, claim->key, parts_.deadlines.reply()));
+  TRY_ASSIGN(const auto object, bring(*claim, *store, running.attempt()));
+  TRY(failpoint("persist.moved_away"));
+  const auto committed = parts_.names.commit_persisted(in_the_way, object);
+  if (failed_with(committed, ErrorCode::kPrecondition)) return {};
+  if (!committed) return fail(committed.error());
+  settle(*claim, *committed);
+  return {};
+}
+
+Result<void> Reconciler::park(const meta::Inode& inode, ufs::UnderStore& store) {
+  const InodeId id(inode.id());
+  const format::Home& home = inode.home();
+  const std::string key = parts_.names.parking_key(id);
+  const auto etag = store.copy(home.key(), key, {.source_if_match = home.etag()}, parts_.deadlines.copy(home.size()));
+  if (failed_with(etag, ErrorCode::kNotFound) || failed_with(etag, ErrorCode::kPrecondition)) {
+    return fail(ErrorCode::kStale, "object '" + home.key() + "' in " + store.uri() +
+                                       " was changed or removed in the bucket before it could be moved");
+  }
+  if (!etag) return fail(etag.error());
+  TRY(failpoint("persist.parked"));
+  return parts_.names.rehome(id, MountId(home.mount()), home.key(), key, *etag);
+}
+
+void Reconciler::fail_attempt(const Queue::Job& job, MountId mount, const Error& error) {
+  if (parts_.deadlines.stopping()) {
+    // Cut short; it says nothing about the store or the file.
+    parts_.queue.finish(job);
+    return;
+  }
+  switch (error.code()) {
+    case ErrorCode::kCancelled:
+      parts_.queue.finish(job);
+      return;
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kTimedOut:
+      ++parts_.counters.errors_unavailable;
+      log_warn("persist.unavailable", {{"inode", job.inode}, {"error", error}});
+      if (mount == MountId{}) break;
+      parts_.breaker.failed(mount, job.inode, error);
+      parts_.queue.pass_over(job);
+      return;
+    case ErrorCode::kBusy:
+      ++parts_.counters.changed_while_uploading;
+      break;
+    case ErrorCode::kDenied:
+      ++parts_.counters.errors_denied;
+      parts_.breaker.denied(mount, error);
+      break;
+    default:
+      ++parts_.counters.errors_other;
+  }
+  put_off(job.inode, error);
+  parts_.queue.finish(job);
+}
+
+void Reconciler::put_off(InodeId inode, const Error& error) {
+  auto recorded = parts_.names.progress(inode);
+  format::Progress progress = recorded && *recorded ? **std::move(recorded) : format::Progress();
+  progress.set_attempts(progress.attempts() + 1);
+  progress.set_last_error(error.to_string());
+  progress.set_last_error_code(static_cast<uint32_t>(error.code()));
+  progress.set_permanent(error == ErrorCode::kDenied);
+  const bool changed = error == ErrorCode::kBusy;
+  const Duration pause = changed ? random_backoff(progress.attempts(), kChangedPauseMin, kChangedPauseMax)
+                                 : random_backoff(progress.attempts(), options_.retry_interval_min,
+                                                  options_.retry_interval_max);
+  const int64_t due_ns = unix_ns(parts_.names.clock().wall_now()) + pause.count();
+  progress.set_next_try_ns(due_ns);
+  if (!changed) {
+    log_warn("persist.put_off", {{"inode", inode}, {"attempts", progress.attempts()},
+                                 {"seconds", pause.count() / 1'000'000'000}, {"error", error}});
+  }
+  const auto deferred = parts_.names.defer(inode, due_ns, progress);
+  if (!deferred) log_error("persist.not_put_off", {{"inode", inode}, {"error", deferred.error()}});
+  parts_.queue.expect(due_ns);
+  parts_.activity.changed(inode);
+}
+
+Result<std::shared_ptr<ufs::UnderStore>> Reconciler::store_of(MountId mount) const {
+  auto store = parts_.mounts.find(mount).store;
+  if (!store)
+    return fail(ErrorCode::kUnavailable, "the store of mount point " + std::to_string(mount.value()) +
+                                             " is not attached; see weir mount-table list");
+  return store;
+}
+
+Duration Reconciler::random_backoff(uint32_t attempts, Duration first, Duration longest) {
+  std::lock_guard lock(random_mutex_);
+  return backoff(attempts, first, longest, random_);
+}
+
+}  // namespace weir::persist
