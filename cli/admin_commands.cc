@@ -1,0 +1,244 @@
+// serve, mount, umount, mount-table, conf, status, version.
+#include <nlohmann/json.hpp>
+
+#include "cli/context.h"
+#include "cli/output.h"
+
+namespace weir::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct ServeArguments {
+  bool background = false;
+};
+
+void add_serve(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<ServeArguments>(context);
+  CLI::App* command = add_command(app, context, "serve", "Serve the volume until SIGTERM or SIGINT", [=, &context]() -> Outcome<> {
+    using Stay = LocalParts::Stay;
+    const int code =
+        context.parts.serve(context.config, arguments->background ? Stay::kBackground : Stay::kForeground);
+    if (code == 0) return {};
+    return std::unexpected(Failure{static_cast<ExitCode>(code), ""});
+  });
+  command->add_flag("-d,--daemonize", arguments->background, "Go to the background once the volume is served");
+}
+
+struct MountArguments {
+  std::string mount_point;
+};
+
+void add_mount(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<MountArguments>(context);
+  CLI::App* mount = add_command(app, context, "mount", "Mount the volume of the running daemon", [=, &context]() -> Outcome<> {
+    TRY_ASSIGN(DaemonClient client, context.client());
+    net::Query query;
+    if (!arguments->mount_point.empty()) query.push_back({"mount_point", arguments->mount_point});
+    TRY_ASSIGN(const Json answer, client.call(net::Method::kPost, "/v1/fuse/mount", query));
+    if (context.json) {
+      print_json(answer);
+    } else {
+      print("mounted at " + answer.value("mount_point", arguments->mount_point) + "\n");
+    }
+    return {};
+  });
+  mount->add_option("mount_point", arguments->mount_point, "An empty directory; default: property fuse.mount.point");
+
+  add_command(app, context, "umount", "Unmount the volume; its daemon goes on persisting", [&context]() -> Outcome<> {
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json answer, client.call(net::Method::kPost, "/v1/fuse/unmount"));
+    if (context.json) print_json(answer);
+    return {};
+  });
+}
+
+struct MountTableArguments {
+  std::string path;
+  std::string uri;
+  std::vector<std::string> properties;
+};
+
+void add_mount_table(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<MountTableArguments>(context);
+  CLI::App* table = app.add_subcommand("mount-table", "The under stores of the volume");
+  table->require_subcommand(1)->fallthrough();
+
+  CLI::App* add = add_command(*table, context, "add", "Put an under store at a top-level directory", [=, &context]() -> Outcome<> {
+    Json properties = Json::object();
+    for (const std::string& property : arguments->properties) {
+      const size_t equals = property.find('=');
+      if (equals == std::string::npos)
+        return std::unexpected(Failure{ExitCode::kUsage, "-o " + property + ": write -o NAME=VALUE"});
+      properties[property.substr(0, equals)] = property.substr(equals + 1);
+    }
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json answer,
+               client.call(net::Method::kPost, "/v1/mounts", {{"path", arguments->path}, {"uri", arguments->uri}},
+                           properties.dump()));
+    if (context.json) {
+      print_json(answer);
+    } else {
+      print(arguments->path + " is " + answer.value("uri", arguments->uri) + "\n");
+    }
+    return {};
+  });
+  add->add_option("path", arguments->path, "/NAME")->required();
+  add->add_option("uri", arguments->uri, "s3://BUCKET[/PREFIX] or file:///DIRECTORY")->required();
+  add->add_option("-o,--option", arguments->properties, "Property of this mount point; may be repeated")
+      ->type_name("NAME=VALUE")
+      ->allow_extra_args(false);
+
+  add_command(*table, context, "list", "Show the mount points", [&context]() -> Outcome<> {
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json answer, client.call(net::Method::kGet, "/v1/mounts"));
+    if (context.json) {
+      print_json(answer);
+      return {};
+    }
+    std::vector<std::vector<std::string>> rows = {{"PATH", "UNDER STORE", "STATE"}};
+    for (const Json& mount : answer["mounts"]) {
+      const std::string error = mount.value("error", "");
+      rows.push_back({mount.value("path", ""), mount.value("uri", ""),
+                      mount.value("reachable", false) ? "reachable" : error.empty() ? "not tried yet" : error});
+    }
+    print(table_text(rows));
+    return {};
+  });
+
+  CLI::App* remove = add_command(*table, context, "remove", "Take a mount point away; its objects stay", [=, &context]() -> Outcome<> {
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json answer, client.call(net::Method::kDelete, "/v1/mounts", {{"path", arguments->path}}));
+    if (context.json) print_json(answer);
+    return {};
+  });
+  remove->add_option("path", arguments->path, "/NAME")->required();
+}
+
+struct ConfArguments {
+  std::string name;
+  std::string value;
+};
+
+void add_conf(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<ConfArguments>(context);
+  CLI::App* conf = app.add_subcommand("conf", "The properties of the running daemon");
+  conf->require_subcommand(1)->fallthrough();
+
+  CLI::App* get = add_command(*conf, context, "get", "Show one property's value", [=, &context]() -> Outcome<> {
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json answer, client.call(net::Method::kGet, "/v1/conf", {{"name", arguments->name}}));
+    if (context.json) {
+      print_json(answer);
+    } else {
+      print(answer.value("value", "") + "\n");
+    }
+    return {};
+  });
+  get->add_option("name", arguments->name, "The property")->required();
+
+  CLI::App* set = add_command(*conf, context, "set", "Change a property for now, where it can, and for later starts", [=, &context]() -> Outcome<> {
+    std::string name = arguments->name;
+    std::string value = arguments->value;
+    if (const size_t equals = name.find('='); equals != std::string::npos && value.empty()) {
+      value = name.substr(equals + 1);
+      name.resize(equals);
+    }
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json answer, client.call(net::Method::kPut, "/v1/conf", {{"name", name}, {"value", value}}));
+    if (context.json) {
+      print_json(answer);
+    } else {
+      print(name + " = " + value + ", in force " + answer.value("applies", "") + "\n");
+    }
+    return {};
+  });
+  set->add_option("name", arguments->name, "The property, or NAME=VALUE")->required();
+  set->add_option("value", arguments->value, "Its value");
+
+  add_command(*conf, context, "list", "Show all properties", [&context]() -> Outcome<> {
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json answer, client.call(net::Method::kGet, "/v1/conf"));
+    if (context.json) {
+      print_json(answer);
+      return {};
+    }
+    std::vector<std::vector<std::string>> rows = {{"PROPERTY", "VALUE", "FROM"}};
+    for (const Json& property : answer["properties"])
+      rows.push_back({property.value("name", ""), property.value("value", ""), property.value("source", "")});
+    print(table_text(rows));
+    return {};
+  });
+
+  add_command(*conf, context, "docs", "Write docs/configuration.md to standard output", [&context]() -> Outcome<> {
+    print(context.parts.configuration_document());
+    return {};
+  });
+}
+
+std::string feature_text(const Json& feature) {
+  return feature.value("on", false) ? "on" : "off (" + feature.value("reason", "") + ")";
+}
+
+void print_status(const Json& status) {
+  const Json& persist = status["persist"];
+  const Json& pages = status["page_store"];
+  std::vector<std::vector<std::string>> rows;
+  const auto row = [&](std::string name, std::string value) { rows.push_back({std::move(name), std::move(value)}); };
+  row("version", status.value("version", ""));
+  row("pid", std::to_string(status.value("pid", 0)));
+  row("up", duration_text(status.value("uptime_seconds", int64_t{0}) * 1'000'000'000));
+  row("volume", status.value("volume_id", "") + " in " + status.value("volume_dir", ""));
+  row("admin", "http://127.0.0.1:" + std::to_string(status.value("admin_port", 0)));
+  if (status.contains("fuse")) {
+    row("mount", status["fuse"].value("mount_point", ""));
+    row("passthrough", feature_text(status["fuse"]["passthrough"]));
+    row("io_uring", feature_text(status["fuse"]["io_uring"]));
+  } else {
+    row("mount", "none");
+  }
+  for (const Json& mount : status["mounts"]) {
+    const std::string error = mount.value("error", "");
+    row(mount.value("path", ""), mount.value("uri", "") + (error.empty() ? "" : ": " + error));
+  }
+  row("files", std::to_string(status.value("inodes", uint64_t{0})) + ", " + size_text(status.value("bytes", uint64_t{0})));
+  row("waiting", std::to_string(persist.value("waiting_files", uint64_t{0})) + " files, " +
+                     size_text(persist.value("waiting_bytes", uint64_t{0})) + ", the oldest for " +
+                     duration_text(persist.value("oldest_age_ns", int64_t{0})));
+  row("persisted", std::to_string(persist.value("persisted_files", uint64_t{0})) + " files, " +
+                       size_text(persist.value("persisted_bytes", uint64_t{0})) + " since the start");
+  row("page store", size_text(pages.value("used_bytes", uint64_t{0})) + " of " +
+                        size_text(pages.value("capacity_bytes", uint64_t{0})) + "; not persisted " +
+                        size_text(pages.value("pinned_bytes", uint64_t{0})) + " of " +
+                        size_text(pages.value("pinned_limit_bytes", uint64_t{0})));
+  print(table_text(rows));
+}
+
+}  // namespace
+
+void add_admin_commands(CLI::App& app, Context& context) {
+  add_serve(app, context);
+  add_mount(app, context);
+  add_mount_table(app, context);
+  add_conf(app, context);
+  add_command(app, context, "status", "Show what the daemon is and does", [&context]() -> Outcome<> {
+    TRY_ASSIGN(DaemonClient client, context.client());
+    TRY_ASSIGN(const Json status, client.call(net::Method::kGet, "/v1/status"));
+    if (context.json) {
+      print_json(status);
+    } else {
+      print_status(status);
+    }
+    return {};
+  });
+  add_command(app, context, "version", "Show the version of this program", [&context]() -> Outcome<> {
+    if (context.json) {
+      print_json(Json{{"version", context.parts.version}});
+    } else {
+      print("weir " + context.parts.version + "\n");
+    }
+    return {};
+  });
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,447 @@
+// fs ls, stat, cat, cp, mv, mkdir, rm, du, check-cached, persist.
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "base/clock.h"
+#include "cli/context.h"
+#include "cli/local_file.h"
+#include "cli/output.h"
+#include "net/encoding.h"
+
+namespace weir::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using net::Method;
+
+struct Arguments {
+  std::vector<std::string> paths;
+  std::string from;
+  std::string to;
+  bool recursive = false;
+  bool directory = false;
+  bool hidden = false;
+  bool parents = false;
+  bool wait = false;
+  uint64_t timeout_s = 0;
+};
+
+// A path or name exactly as its bytes are.
+std::string bytes_of(const Json& item, const std::string& name) {
+  if (const auto encoded = item.find(name + "_encoded"); encoded != item.end())
+    return net::uri_decode(encoded->get<std::string>());
+  return item.value(name, "");
+}
+
+bool is_directory(const Json& status) { return status.value("type", "") == "directory"; }
+
+std::string child_path(const std::string& directory, const std::string& name) {
+  return directory.ends_with('/') ? directory + name : directory + '/' + name;
+}
+
+Outcome<Json> status_of(DaemonClient& client, const std::string& path) {
+  auto status = client.call(Method::kGet, "/v1/fs/status", {{"path", path}});
+  if (!status && status.error().code == ExitCode::kFailed)
+    return failed(path + ": " + (status.error().message == "NOT_FOUND" ? "no such file or directory" : status.error().message));
+  return status;
+}
+
+using Visit = std::function<Outcome<>(const Json&)>;
+
+// The entries of one directory, page by page.
+Outcome<> each_entry(DaemonClient& client, const std::string& path, const Visit& visit) {
+  net::Query query = {{"path", path}};
+  for (;;) {
+    TRY_ASSIGN(const Json page, client.call(Method::kGet, "/v1/fs/list", query));
+    for (const Json& entry : page["entries"]) TRY(visit(entry));
+    if (!page.contains("next_encoded")) return {};
+    query = {{"path", path}, {"after", net::uri_decode(page["next_encoded"].get<std::string>())}};
+  }
+}
+
+// Everything below `path`, each directory before what is in it.
+Outcome<> each_below(DaemonClient& client, const std::string& path, const Visit& visit) {
+  std::vector<std::string> directories = {path};
+  while (!directories.empty()) {
+    const std::string directory = std::move(directories.back());
+    directories.pop_back();
+    TRY(each_entry(client, directory, [&](const Json& entry) -> Outcome<> {
+      if (is_directory(entry)) directories.push_back(child_path(directory, bytes_of(entry, "name")));
+      return visit(entry);
+    }));
+  }
+  return {};
+}
+
+std::string line_of(const Json& status) {
+  char text[160];
+  std::snprintf(text, sizeof text, "%s  %-8s %-8s %12llu  %s  %-13s  ",
+                mode_text(status.value("type", ""), status.value("permissions", 0u)).c_str(),
+                user_text(status.value("uid", 0u)).c_str(), group_text(status.value("gid", 0u)).c_str(),
+                static_cast<unsigned long long>(status.value("size", uint64_t{0})),
+                time_text(status.value("mtime_ns", int64_t{0})).c_str(), status.value("state", "").c_str());
+  std::string line = text + bytes_of(status, "path");
+  if (status.contains("target")) line += " -> " + bytes_of(status, "target");
+  return line + '\n';
+}
+
+// Prints lines as they come, or all of them as one JSON array at the end.
+class Listing {
+ public:
+  explicit Listing(const Context& context) : json_(context.json) {}
+  void add(const Json& status) {
+    if (json_) {
+      all_.push_back(status);
+    } else {
+      print(line_of(status));
+    }
+  }
+  void finish() {
+    if (json_) print_json(all_);
+  }
+
+ private:
+  const bool json_;
+  Json all_ = Json::array();
+};
+
+Outcome<> list_hidden(Context& context, DaemonClient& client, const std::string& path) {
+  TRY_ASSIGN(const Json answer, client.call(Method::kGet, "/v1/fs/hidden", {{"path", path}}));
+  if (context.json) {
+    print_json(answer);
+    return {};
+  }
+  for (const Json& object : answer["objects"])
+    print(bytes_of(object, "key") + "  (" + object.value("reason", "") + ")\n");
+  return {};
+}
+
+Outcome<> ls(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  Listing listing(context);
+  const Visit add = [&](const Json& status) -> Outcome<> {
+    listing.add(status);
+    return {};
+  };
+  const std::vector<std::string> paths = arguments.paths.empty() ? std::vector<std::string>{"/"} : arguments.paths;
+  for (const std::string& path : paths) {
+    if (arguments.hidden) {
+      TRY(list_hidden(context, client, path));
+      continue;
+    }
+    TRY_ASSIGN(const Json status, status_of(client, path));
+    if (!is_directory(status) || arguments.directory) {
+      TRY(add(status));
+    } else if (arguments.recursive) {
+      TRY(each_below(client, path, add));
+    } else {
+      TRY(each_entry(client, path, add));
+    }
+  }
+  if (!arguments.hidden) listing.finish();
+  return {};
+}
+
+void print_stat(const Json& status) {
+  const uint64_t size = status.value("size", uint64_t{0});
+  std::vector<std::vector<std::string>> rows = {
+      {"path", bytes_of(status, "path")},
+      {"type", status.value("type", "")},
+      {"state", status.value("state", "")},
+      {"policy", status.value("policy", "")},
+      {"size", std::to_string(size)},
+      {"cached", std::to_string(status.value("cached_bytes", uint64_t{0}))},
+      {"mode", mode_text(status.value("type", ""), status.value("permissions", 0u))},
+      {"owner", user_text(status.value("uid", 0u)) + ":" + group_text(status.value("gid", 0u))},
+      {"links", std::to_string(status.value("links", 0u))},
+      {"inode", std::to_string(status.value("inode", uint64_t{0}))},
+      {"modified", time_text(status.value("mtime_ns", int64_t{0}))},
+      {"changed", time_text(status.value("ctime_ns", int64_t{0}))}};
+  if (status.contains("target")) rows.push_back({"target", bytes_of(status, "target")});
+  rows.push_back({"object", status.contains("home") ? bytes_of(status, "home") : "none"});
+  if (status.contains("etag")) rows.push_back({"etag", status.value("etag", "")});
+  print(table_text(rows));
+}
+
+Outcome<> stat(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  for (const std::string& path : arguments.paths) {
+    TRY_ASSIGN(const Json status, status_of(client, path));
+    if (context.json) {
+      print_json(status);
+    } else {
+      print_stat(status);
+    }
+  }
+  return {};
+}
+
+Outcome<> download(DaemonClient& client, const std::string& from, const std::string& to) {
+  Progress progress;
+  TRY_ASSIGN(LocalTarget target, LocalTarget::create(to));
+  uint64_t bytes = 0;
+  TRY(client.download("/v1/fs/content", {{"path", from}}, [&](std::span<const std::byte> piece) {
+    bytes += piece.size();
+    if (to != "-") progress.show(from + ": " + size_text(bytes));
+    return target.write(piece);
+  }));
+  return target.commit();
+}
+
+Outcome<> upload(DaemonClient& client, const std::string& from, const std::string& to) {
+  Progress progress;
+  TRY_ASSIGN(LocalSource source, LocalSource::open(from));
+  net::Query query = {{"path", to}};
+  std::optional<uint64_t> size;
+  if (source.stat()) {
+    char mode[8];
+    std::snprintf(mode, sizeof mode, "%o", source.stat()->permissions);
+    query.push_back({"mode", mode});
+    size = source.stat()->size;
+  }
+  uint64_t bytes = 0;
+  return client.upload("/v1/fs/content", query, size, [&](std::span<std::byte> buffer) {
+    const auto piece = source.read(buffer);
+    bytes += piece.value_or(0);
+    progress.show(to + ": " + size_text(bytes) + (size ? " of " + size_text(*size) : ""));
+    return piece;
+  });
+}
+
+Outcome<> cat(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  for (const std::string& path : arguments.paths) TRY(download(client, path, "-"));
+  return {};
+}
+
+// A path of this machine: file://..., relative, or - for standard input and output. Nullopt: of the volume.
+std::optional<std::string> local_path(const std::string& path) {
+  constexpr std::string_view kScheme = "file://";
+  if (path.starts_with(kScheme)) return path.substr(kScheme.size());
+  if (!path.starts_with('/')) return path;
+  return std::nullopt;
+}
+
+std::string last_component(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+Outcome<> cp(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  const auto local_from = local_path(arguments.from);
+  const auto local_to = local_path(arguments.to);
+  if (local_from && local_to)
+    return std::unexpected(Failure{ExitCode::kUsage, "both paths are of this machine; one must be of the volume (/...)"});
+  if (local_from) {
+    const auto status = client.call(Method::kGet, "/v1/fs/status", {{"path", arguments.to}});
+    if (!status && status.error().code == ExitCode::kUnreachable) return std::unexpected(status.error());
+    const bool into = status && is_directory(*status) && *local_from != "-";
+    return upload(client, *local_from, into ? child_path(arguments.to, last_component(*local_from)) : arguments.to);
+  }
+  if (local_to) {
+    const bool into = is_local_directory(*local_to);
+    return download(client, arguments.from, into ? child_path(*local_to, last_component(arguments.from)) : *local_to);
+  }
+  TRY(client.call(Method::kPost, "/v1/fs/copy", {{"path", arguments.from}, {"to", arguments.to}}));
+  return {};
+}
+
+Outcome<> mv(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  TRY(client.call(Method::kPost, "/v1/fs/rename", {{"path", arguments.from}, {"to", arguments.to}}));
+  return {};
+}
+
+Outcome<> mkdir(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  for (const std::string& path : arguments.paths) {
+    net::Query query = {{"path", path}};
+    if (arguments.parents) query.push_back({"parents", "true"});
+    TRY(client.call(Method::kPost, "/v1/fs/directory", query));
+  }
+  return {};
+}
+
+Outcome<> remove_tree(DaemonClient& client, const std::string& path, Progress& progress, uint64_t& removed) {
+  // Always from the start: what was there is gone.
+  for (;;) {
+    TRY_ASSIGN(const Json page, client.call(Method::kGet, "/v1/fs/list", {{"path", path}}));
+    if (page["entries"].empty()) break;
+    for (const Json& entry : page["entries"]) {
+      const std::string below = child_path(path, bytes_of(entry, "name"));
+      if (is_directory(entry)) {
+        TRY(remove_tree(client, below, progress, removed));
+      } else {
+        TRY(client.call(Method::kDelete, "/v1/fs/entry", {{"path", below}}));
+        progress.show(std::to_string(++removed) + " removed");
+      }
+    }
+  }
+  TRY(client.call(Method::kDelete, "/v1/fs/entry", {{"path", path}}));
+  return {};
+}
+
+Outcome<> rm(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  Progress progress;
+  uint64_t removed = 0;
+  for (const std::string& path : arguments.paths) {
+    TRY_ASSIGN(const Json status, status_of(client, path));
+    if (is_directory(status) && arguments.recursive) {
+      TRY(remove_tree(client, path, progress, removed));
+    } else {
+      TRY(client.call(Method::kDelete, "/v1/fs/entry", {{"path", path}}));
+    }
+  }
+  return {};
+}
+
+Outcome<> du(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  Json all = Json::array();
+  for (const std::string& path : arguments.paths) {
+    Progress progress;
+    uint64_t files = 0;
+    uint64_t bytes = 0;
+    uint64_t cached = 0;
+    const Visit add = [&](const Json& status) -> Outcome<> {
+      if (is_directory(status)) return {};
+      ++files;
+      bytes += status.value("size", uint64_t{0});
+      cached += status.value("cached_bytes", uint64_t{0});
+      progress.show(path + ": " + std::to_string(files) + " files");
+      return {};
+    };
+    TRY_ASSIGN(const Json status, status_of(client, path));
+    if (is_directory(status)) {
+      TRY(each_below(client, path, add));
+    } else {
+      TRY(add(status));
+    }
+    all.push_back({{"path", path}, {"files", files}, {"bytes", bytes}, {"cached_bytes", cached}});
+  }
+  if (context.json) {
+    print_json(all);
+    return {};
+  }
+  std::vector<std::vector<std::string>> rows = {{"FILES", "SIZE", "CACHED", "PATH"}};
+  for (const Json& row : all)
+    rows.push_back({std::to_string(row.value("files", uint64_t{0})), size_text(row.value("bytes", uint64_t{0})),
+                    size_text(row.value("cached_bytes", uint64_t{0})), row.value("path", "")});
+  print(table_text(rows));
+  return {};
+}
+
+Outcome<> check_cached(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  Json all = Json::array();
+  const Visit add = [&](const Json& status) -> Outcome<> {
+    if (status.value("type", "") != "file") return {};
+    const uint64_t size = status.value("size", uint64_t{0});
+    const uint64_t cached = status.value("cached_bytes", uint64_t{0});
+    const char* word = cached >= size ? "cached" : cached > 0 ? "partly cached" : "not cached";
+    if (context.json) {
+      Json item = {{"path", status["path"]}, {"size", size}, {"cached_bytes", cached}, {"cached", word}};
+      all.push_back(std::move(item));
+    } else {
+      print(std::string(word) + "  " + bytes_of(status, "path") + "\n");
+    }
+    return {};
+  };
+  for (const std::string& path : arguments.paths) {
+    TRY_ASSIGN(const Json status, status_of(client, path));
+    if (is_directory(status)) {
+      TRY(each_below(client, path, add));
+    } else {
+      TRY(add(status));
+    }
+  }
+  if (context.json) print_json(all);
+  return {};
+}
+
+// Until the file is persisted, gone, refused or the time is over.
+Outcome<> wait_persisted(DaemonClient& client, const std::string& path, Deadline deadline, Progress& progress) {
+  constexpr auto kInterval = std::chrono::milliseconds(100);
+  for (;;) {
+    TRY_ASSIGN(const Json item, client.call(Method::kGet, "/v1/async-persist/stat", {{"path", path}}));
+    if (item.value("state", "") == "PERSISTED") return {};
+    if (item.value("state", "") == "TRANSIENT") return failed(path + " is TRANSIENT: it is never persisted");
+    if (item.value("state", "") == "QUARANTINED") return failed(path + " is QUARANTINED: its bytes are lost or damaged");
+    if (item.value("refused", false)) return failed(path + ": refused: " + item.value("last_error", ""));
+    if (deadline.expired())
+      return failed(path + " is not persisted yet; it stays in the queue. Last error: " + item.value("last_error", "none"));
+    progress.show(path + ": " + size_text(item.value("uploaded_bytes", uint64_t{0})) + " of " +
+                  size_text(item.value("size", uint64_t{0})));
+    std::this_thread::sleep_for(kInterval);
+  }
+}
+
+Outcome<> persist(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  const Deadline deadline =
+      arguments.timeout_s == 0 ? Deadline::never() : Deadline::after(std::chrono::seconds(arguments.timeout_s));
+  std::vector<std::string> asked;
+  const auto ask = [&](const std::string& path) -> Outcome<> {
+    TRY(client.call(Method::kPost, "/v1/fs/persist", {{"path", path}}));
+    asked.push_back(path);
+    return {};
+  };
+  for (const std::string& path : arguments.paths) {
+    TRY_ASSIGN(const Json status, status_of(client, path));
+    if (is_directory(status)) {
+      TRY(each_below(client, path, [&](const Json& below) -> Outcome<> {
+        if (is_directory(below) || below.value("state", "") != "NOT_PERSISTED") return {};
+        return ask(bytes_of(below, "path"));
+      }));
+    } else {
+      TRY(ask(path));
+    }
+  }
+  if (!arguments.wait) return {};
+  Progress progress;
+  for (const std::string& path : asked) TRY(wait_persisted(client, path, deadline, progress));
+  if (context.json) print_json(Json{{"persisted", asked.size()}});
+  return {};
+}
+
+}  // namespace
+
+void add_fs_commands(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<Arguments>(context);
+  CLI::App* group = app.add_subcommand("fs", "Files and directories of the volume");
+  group->require_subcommand(1)->fallthrough();
+  const auto add = [&](const char* name, const char* help, Outcome<> (*act)(Context&, const Arguments&)) {
+    return add_command(*group, context, name, help, [=, &context] { return act(context, *arguments); });
+  };
+  const auto take_paths = [&](CLI::App* command) {
+    command->add_option("paths", arguments->paths, "Paths in the volume")->required();
+  };
+  const auto take_two = [&](CLI::App* command, const char* kind) {
+    command->add_option("from", arguments->from, kind)->required();
+    command->add_option("to", arguments->to, kind)->required();
+  };
+
+  CLI::App* list = add("ls", "List files: mode, owner, size, time, state, path", ls);
+  list->add_option("paths", arguments->paths, "Paths in the volume; default: /");
+  list->add_flag("-R,--recursive", arguments->recursive, "And all below");
+  list->add_flag("-d,--directory", arguments->directory, "Directories themselves, not what is in them");
+  list->add_flag("--hidden", arguments->hidden, "Objects of the under store that no path can show");
+  take_paths(add("stat", "Show all that is known of files", stat));
+  take_paths(add("cat", "Write files to standard output", cat));
+  take_two(add("cp", "Copy a file", cp), "/PATH in the volume; file://PATH, a relative path or - of this machine");
+  take_two(add("mv", "Rename a file or directory", mv), "Path in the volume");
+  CLI::App* make = add("mkdir", "Make directories", mkdir);
+  make->add_flag("-p,--parents", arguments->parents, "And those above; no error for what is there");
+  take_paths(make);
+  CLI::App* remove = add("rm", "Remove files and empty directories", rm);
+  remove->add_flag("-r,-R,--recursive", arguments->recursive, "Directories with all below");
+  take_paths(remove);
+  take_paths(add("du", "Sum up files, their sizes and what of them is cached here", du));
+  take_paths(add("check-cached", "Tell which files are cached here", check_cached));
+  CLI::App* persist_command = add("persist", "Persist files now, before others", persist);
+  persist_command->add_flag("-w,--wait", arguments->wait, "Return when they are persisted");
+  persist_command->add_option("--timeout", arguments->timeout_s, "Wait at most so many seconds");
+  take_paths(persist_command);
+}
+
+}  // namespace weir::cli

@@ -1,0 +1,352 @@
+#include "daemon/admin_api.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <variant>
+
+#include "base/log.h"
+#include "daemon/api_reply.h"
+#include "daemon/metrics.h"
+
+namespace weir::daemon {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr size_t kDocumentBytesMax = 1 << 20;
+constexpr size_t kQueueItemsMax = 10'000;
+
+Error missing(std::string_view parameter) {
+  return Error(ErrorCode::kInvalid, "parameter \"" + std::string(parameter) + "\" is missing");
+}
+
+Json json_of(const Properties::Value& value) {
+  Json json;
+  json["name"] = value.property->name;
+  json["value"] = value.property->secret == Secret::kYes && !value.text.empty() ? "******" : value.text;
+  json["default"] = value.property->default_text;
+  json["source"] = name_of(value.source);
+  json["type"] = name_of(value.property->type);
+  json["description"] = value.property->doc;
+  return json;
+}
+
+Json json_of(const meta::PathRule& rule) {
+  Json json;
+  if (!rule.path.empty()) json["path"] = rule.path;
+  json["description"] = rule.description;
+  json["policyMode"] = meta::name_of(rule.policy);
+  json["properties"]["writeReplicas"] = rule.write_replicas;
+  return json;
+}
+
+Json json_of(const persist::QueueItem& item) {
+  Json json;
+  add_bytes(json, "path", item.path);
+  json["state"] = meta::name_of(item.state);
+  json["phase"] = persist::name_of(item.phase);
+  json["urgent"] = item.urgent;
+  json["size"] = item.size_bytes;
+  json["uploaded_bytes"] = item.uploaded_bytes;
+  json["dirty_since_ns"] = item.dirty_since_ns;
+  json["next_try_ns"] = item.next_try_ns;
+  json["attempts"] = item.attempts;
+  json["last_error"] = item.last_error;
+  json["refused"] = item.refused;
+  json["inode"] = item.inode.value();
+  return json;
+}
+
+Json json_of(const persist::PersistStats& stats) {
+  Json json;
+  json["waiting_files"] = stats.waiting_files;
+  json["waiting_bytes"] = stats.waiting_bytes;
+  json["oldest_age_ns"] = stats.oldest_age_ns;
+  json["in_flight"] = stats.in_flight;
+  json["persisted_files"] = stats.persisted_files;
+  json["persisted_bytes"] = stats.persisted_bytes;
+  json["copied_files"] = stats.copied_files;
+  json["erased_objects"] = stats.erased_objects;
+  json["conflicts"] = stats.conflicts;
+  json["errors_unavailable"] = stats.errors_unavailable;
+  json["errors_denied"] = stats.errors_denied;
+  json["errors_other"] = stats.errors_other;
+  return json;
+}
+
+Json json_of(const volume::Volume::MountPoint& mount) {
+  Json json;
+  add_bytes(json, "path", mount.path);
+  json["uri"] = mount.uri;
+  json["reachable"] = mount.reachable;
+  json["error"] = mount.error;
+  json["properties"] = mount.properties;
+  json["conditional_put"] = mount.capabilities.conditional_put;
+  return json;
+}
+
+Json json_of(const FuseMount::Status& status) {
+  const auto feature = [](bool on, const std::string& reason) {
+    Json json;
+    json["on"] = on;
+    if (!on) json["reason"] = reason;
+    return json;
+  };
+  Json json;
+  json["mount_point"] = status.mount_point;
+  json["passthrough"] = feature(status.features.passthrough, status.features.passthrough_reason);
+  json["io_uring"] = feature(status.features.io_uring, status.features.io_uring_reason);
+  return json;
+}
+
+}  // namespace
+
+std::string_view version() { return WEIR_VERSION; }
+
+AdminApi::AdminApi(volume::Volume& volume, FuseMount& mount, LiveConfig& config, const Clock& clock,
+                   meta::Caller owner)
+    : volume_(volume), mount_(mount), config_(config), clock_(clock), started_(clock.now()), files_(volume, owner) {}
+
+net::Handler AdminApi::handler(Rights rights) {
+  return [this, rights](net::ServerRequest& request) { return handle(request, rights); };
+}
+
+struct AdminApi::Route {
+  net::Method method;
+  std::string_view path;
+  Rights needs;
+  std::variant<net::ServerResponse (AdminApi::*)(net::ServerRequest&),
+               net::ServerResponse (FileRequests::*)(net::ServerRequest&)>
+      answer;
+};
+
+const AdminApi::Route AdminApi::kRoutes[] = {
+    {net::Method::kGet, "/healthz", Rights::kRead, &AdminApi::health},
+    {net::Method::kGet, "/metrics", Rights::kRead, &AdminApi::metrics},
+    {net::Method::kGet, "/v1/status", Rights::kRead, &AdminApi::status},
+    {net::Method::kGet, "/v1/fs/status", Rights::kFull, &FileRequests::status},
+    {net::Method::kGet, "/v1/fs/list", Rights::kFull, &FileRequests::list},
+    {net::Method::kGet, "/v1/fs/hidden", Rights::kFull, &FileRequests::hidden},
+    {net::Method::kGet, "/v1/fs/content", Rights::kFull, &FileRequests::read},
+    {net::Method::kPut, "/v1/fs/content", Rights::kFull, &FileRequests::write},
+    {net::Method::kPost, "/v1/fs/copy", Rights::kFull, &FileRequests::copy},
+    {net::Method::kPost, "/v1/fs/directory", Rights::kFull, &FileRequests::make_directory},
+    {net::Method::kDelete, "/v1/fs/entry", Rights::kFull, &FileRequests::remove},
+    {net::Method::kPost, "/v1/fs/rename", Rights::kFull, &FileRequests::rename},
+    {net::Method::kPost, "/v1/fs/persist", Rights::kFull, &FileRequests::persist},
+    {net::Method::kGet, "/v1/conf", Rights::kFull, &AdminApi::show_config},
+    {net::Method::kPut, "/v1/conf", Rights::kFull, &AdminApi::set_config},
+    {net::Method::kGet, "/v1/pathconfig", Rights::kFull, &AdminApi::show_rules},
+    {net::Method::kPut, "/v1/pathconfig", Rights::kFull, &AdminApi::set_rules},
+    {net::Method::kGet, "/v1/pathconfig/test", Rights::kFull, &AdminApi::test_rules},
+    {net::Method::kGet, "/v1/async-persist/list", Rights::kFull, &AdminApi::list_waiting},
+    {net::Method::kGet, "/v1/async-persist/stat", Rights::kFull, &AdminApi::show_waiting},
+    {net::Method::kPost, "/v1/async-persist/retry", Rights::kFull, &AdminApi::retry_waiting},
+    {net::Method::kGet, "/v1/mounts", Rights::kFull, &AdminApi::list_mounts},
+    {net::Method::kPost, "/v1/mounts", Rights::kFull, &AdminApi::add_mount},
+    {net::Method::kDelete, "/v1/mounts", Rights::kFull, &AdminApi::remove_mount},
+    {net::Method::kPost, "/v1/fuse/mount", Rights::kFull, &AdminApi::mount_fuse},
+    {net::Method::kPost, "/v1/fuse/unmount", Rights::kFull, &AdminApi::unmount_fuse},
+};
+
+net::ServerResponse AdminApi::handle(net::ServerRequest& request, Rights rights) {
+  bool path_known = false;
+  for (const Route& route : kRoutes) {
+    if (route.path != request.path) continue;
+    path_known = true;
+    if (route.method != request.method) continue;
+    if (route.needs == Rights::kFull && rights != Rights::kFull)
+      return error_reply(Error(ErrorCode::kPermission, "only on the control socket"));
+    if (const auto* own = std::get_if<0>(&route.answer)) return (this->**own)(request);
+    return (files_.*std::get<1>(route.answer))(request);
+  }
+  return error_reply(path_known ? Error(ErrorCode::kNotSupported, "no such method for " + request.path)
+                                : Error(ErrorCode::kNotFound, "there is nothing at " + request.path));
+}
+
+net::ServerResponse AdminApi::health(net::ServerRequest&) {
+  if (mount_.healthy()) return text_reply("ok\n", "text/plain");
+  return {.status = 503, .headers = {{"Content-Type", "text/plain"}}, .body = "the volume is not mounted\n"};
+}
+
+net::ServerResponse AdminApi::metrics(net::ServerRequest&) {
+  const auto server = mount_.server();
+  const std::chrono::duration<double> uptime = clock_.now() - started_;
+  return text_reply(metrics_text({.volume = volume_.statistics(),
+                                  .fuse = server == nullptr ? nullptr : &server->statistics(),
+                                  .version = version(),
+                                  .uptime_seconds = uptime.count()}),
+                    "text/plain; version=0.0.4");
+}
+
+net::ServerResponse AdminApi::status(net::ServerRequest&) {
+  const volume::VolumeStatistics statistics = volume_.statistics();
+  const Properties properties = config_.snapshot();
+  Json json;
+  json["version"] = version();
+  json["pid"] = ::getpid();
+  json["uptime_seconds"] = std::chrono::duration_cast<std::chrono::seconds>(clock_.now() - started_).count();
+  json["volume_id"] = volume_.id();
+  json["volume_dir"] = properties.text("volume.dir");
+  json["admin_port"] = admin_port_.load();
+  if (const auto mounted = mount_.status()) json["fuse"] = json_of(*mounted);
+  json["mounts"] = Json::array();
+  if (const auto mounts = volume_.mount_points())
+    for (const auto& mount : *mounts) json["mounts"].push_back(json_of(mount));
+  json["persist"] = json_of(statistics.persist);
+  const pages::PageStoreUsage& pages = statistics.pages;
+  json["page_store"] = {{"capacity_bytes", pages.capacity_bytes},
+                        {"used_bytes", pages.used_bytes},
+                        {"pinned_bytes", pages.pinned_bytes},
+                        {"pinned_limit_bytes", pages.pinned_limit_bytes},
+                        {"files", pages.files}};
+  json["inodes"] = statistics.usage.inodes;
+  json["bytes"] = statistics.usage.bytes;
+  json["open_files"] = statistics.open_files;
+  json["hidden_objects"] = statistics.hidden_objects;
+  return json_reply(json);
+}
+
+net::ServerResponse AdminApi::show_config(net::ServerRequest& request) {
+  const Properties properties = config_.snapshot();
+  if (const std::string* name = request.parameter("name")) {
+    const auto property = load_property(*name);
+    if (!property) return error_reply(property.error());
+    return json_reply(json_of(properties.value(*name)));
+  }
+  Json json;
+  json["properties"] = Json::array();
+  for (const Properties::Value& value : properties.all()) json["properties"].push_back(json_of(value));
+  return json_reply(json);
+}
+
+net::ServerResponse AdminApi::set_config(net::ServerRequest& request) {
+  const std::string* name = request.parameter("name");
+  const std::string* value = request.parameter("value");
+  if (name == nullptr || value == nullptr) return error_reply(missing(name == nullptr ? "name" : "value"));
+  const auto applies = config_.set(*name, *value);
+  if (applies) log_info("config.set", {{"property", *name}});
+  return reply_to(applies, [](Applies applies) {
+    return Json{{"applies", applies == Applies::kAtOnce ? "at once" : "at the next start"}};
+  });
+}
+
+net::ServerResponse AdminApi::show_rules(net::ServerRequest&) {
+  const auto document = volume_.rules_document();
+  if (!document) return error_reply(document.error());
+  return text_reply(document->empty() ? volume_.rules()->to_json() : *document, "application/json");
+}
+
+net::ServerResponse AdminApi::set_rules(net::ServerRequest& request) {
+  const auto set = [&]() -> Result<void> {
+    TRY_ASSIGN(const std::string document, request.body.read_all(kDocumentBytesMax));
+    return volume_.set_rules_document(document);
+  };
+  const auto result = set();
+  if (result) log_info("pathconfig.updated", {{"rules", volume_.rules()->rules().size()}});
+  return reply_to(result);
+}
+
+net::ServerResponse AdminApi::test_rules(net::ServerRequest& request) {
+  const std::string* path = request.parameter("path");
+  if (path == nullptr || !path->starts_with('/')) return error_reply(missing("path"));
+  std::string plain = *path;
+  while (plain.size() > 1 && plain.ends_with('/')) plain.pop_back();
+  const auto rules = volume_.rules();
+  Json json;
+  add_bytes(json, "path", plain);
+  json["rule"] = json_of(rules->match(plain));
+  return json_reply(json);
+}
+
+net::ServerResponse AdminApi::list_waiting(net::ServerRequest& request) {
+  size_t max = kQueueItemsMax;
+  if (const std::string* text = request.parameter("max")) {
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), max);
+    if (error != std::errc{} || end != text->data() + text->size())
+      return error_reply(Error(ErrorCode::kInvalid, "parameter \"max\" is no number"));
+  }
+  return reply_to(volume_.persister().list(std::min(max, kQueueItemsMax)), [&](const auto& items) {
+    Json json;
+    json["items"] = Json::array();
+    for (const persist::QueueItem& item : items) json["items"].push_back(json_of(item));
+    json["waiting_files"] = volume_.persister().stats().waiting_files;
+    return json;
+  });
+}
+
+net::ServerResponse AdminApi::show_waiting(net::ServerRequest& request) {
+  const std::string* path = request.parameter("path");
+  if (path == nullptr) return json_reply(json_of(volume_.persister().stats()));
+  const auto status = volume_.status(*path);
+  if (!status) return error_reply(status.error());
+  return reply_to(volume_.persister().item(status->attributes.inode), [&](const auto& item) {
+    if (item.has_value()) return json_of(*item);
+    Json json;
+    add_bytes(json, "path", status->path);
+    json["state"] = meta::name_of(status->state);
+    json["phase"] = "NONE";
+    return json;
+  });
+}
+
+net::ServerResponse AdminApi::retry_waiting(net::ServerRequest& request) {
+  const auto retry = [&]() -> Result<void> {
+    std::optional<InodeId> inode;
+    if (const std::string* path = request.parameter("path")) {
+      TRY_ASSIGN(inode, volume_.resolve(*path));
+    }
+    return volume_.persister().retry(inode);
+  };
+  return reply_to(retry());
+}
+
+net::ServerResponse AdminApi::list_mounts(net::ServerRequest&) {
+  return reply_to(volume_.mount_points(), [](const auto& mounts) {
+    Json json;
+    json["mounts"] = Json::array();
+    for (const auto& mount : mounts) json["mounts"].push_back(json_of(mount));
+    return json;
+  });
+}
+
+net::ServerResponse AdminApi::add_mount(net::ServerRequest& request) {
+  const std::string* path = request.parameter("path");
+  const std::string* uri = request.parameter("uri");
+  if (path == nullptr || uri == nullptr) return error_reply(missing(path == nullptr ? "path" : "uri"));
+  const auto body = request.body.read_all(kDocumentBytesMax);
+  if (!body) return error_reply(body.error());
+  std::map<std::string, std::string> properties;
+  const auto given = Json::parse(body->empty() ? "{}" : *body, nullptr, /*allow_exceptions=*/false);
+  const bool texts = given.is_object() && std::ranges::all_of(given, [](const Json& v) { return v.is_string(); });
+  if (!texts) return error_reply(Error(ErrorCode::kInvalid, "the body must be an object of texts"));
+  for (const auto& [name, value] : given.items()) properties[name] = value.get<std::string>();
+  const auto added = volume_.add_mount(*path, *uri, properties);
+  return reply_to(added, [](const auto& mount) { return json_of(mount); });
+}
+
+net::ServerResponse AdminApi::remove_mount(net::ServerRequest& request) {
+  const std::string* path = request.parameter("path");
+  if (path == nullptr) return error_reply(missing("path"));
+  const auto removed = volume_.remove_mount(*path);
+  return reply_to(removed);
+}
+
+net::ServerResponse AdminApi::mount_fuse(net::ServerRequest& request) {
+  const std::string* mount_point = request.parameter("mount_point");
+  const auto mounted = mount_.mount(mount_point == nullptr ? std::string() : *mount_point);
+  if (!mounted) return error_reply(mounted.error());
+  const auto status = mount_.status();
+  return json_reply(status ? json_of(*status) : Json::object());
+}
+
+net::ServerResponse AdminApi::unmount_fuse(net::ServerRequest&) {
+  const Duration patience = config_.snapshot().duration("shutdown.grace.period");
+  const auto unmounted = mount_.unmount(Deadline::after(patience));
+  return reply_to(unmounted);
+}
+
+}  // namespace weir::daemon

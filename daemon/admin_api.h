@@ -1,0 +1,77 @@
+// daemon/admin_api.h -- the control API of a running daemon, and its public part.
+//
+//   on the control socket (root and the daemon's user) and on the loopback port:
+//     GET  /healthz             200 while the volume is served as configured, else 503
+//     GET  /metrics             Prometheus text
+//     GET  /v1/status
+//   on the control socket alone:
+//     *    /v1/fs/...           daemon/file_requests.h
+//     GET  /v1/conf[?name=]     values, secrets masked;  PUT /v1/conf?name=&value=
+//     GET  /v1/pathconfig       the document in force;   PUT: replaces it
+//     GET  /v1/pathconfig/test?path=
+//     GET  /v1/async-persist/list[?max=], /v1/async-persist/stat[?path=]
+//     POST /v1/async-persist/retry[?path=]
+//     GET, POST ?path=&uri= {properties}, DELETE ?path=   /v1/mounts
+//     POST /v1/fuse/mount[?mount_point=], /v1/fuse/unmount
+//
+// Errors: daemon/api_reply.h. Threads: handlers may be called concurrently.
+#pragma once
+
+#include <atomic>
+#include <string>
+#include <string_view>
+
+#include "base/clock.h"
+#include "daemon/file_requests.h"
+#include "daemon/fuse_mount.h"
+#include "daemon/live_config.h"
+#include "net/http_server.h"
+#include "volume/volume.h"
+
+namespace weir::daemon {
+
+std::string_view version();
+
+class AdminApi {
+ public:
+  enum class Rights : uint8_t { kRead, kFull };
+
+  AdminApi(volume::Volume& volume, FuseMount& mount, LiveConfig& config, const Clock& clock, meta::Caller owner);
+
+  net::Handler handler(Rights rights);
+  // Known once the servers listen.
+  void set_admin_port(uint16_t port) { admin_port_ = port; }
+
+ private:
+  struct Route;
+  static const Route kRoutes[];
+
+  net::ServerResponse handle(net::ServerRequest& request, Rights rights);
+
+  net::ServerResponse health(net::ServerRequest& request);
+  net::ServerResponse metrics(net::ServerRequest& request);
+  net::ServerResponse status(net::ServerRequest& request);
+  net::ServerResponse show_config(net::ServerRequest& request);
+  net::ServerResponse set_config(net::ServerRequest& request);
+  net::ServerResponse show_rules(net::ServerRequest& request);
+  net::ServerResponse set_rules(net::ServerRequest& request);
+  net::ServerResponse test_rules(net::ServerRequest& request);
+  net::ServerResponse list_waiting(net::ServerRequest& request);
+  net::ServerResponse show_waiting(net::ServerRequest& request);
+  net::ServerResponse retry_waiting(net::ServerRequest& request);
+  net::ServerResponse list_mounts(net::ServerRequest& request);
+  net::ServerResponse add_mount(net::ServerRequest& request);
+  net::ServerResponse remove_mount(net::ServerRequest& request);
+  net::ServerResponse mount_fuse(net::ServerRequest& request);
+  net::ServerResponse unmount_fuse(net::ServerRequest& request);
+
+  volume::Volume& volume_;
+  FuseMount& mount_;
+  LiveConfig& config_;
+  const Clock& clock_;
+  const TimePoint started_;
+  FileRequests files_;
+  std::atomic<uint16_t> admin_port_{0};
+};
+
+}  // namespace weir::daemon

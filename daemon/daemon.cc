@@ -1,0 +1,188 @@
+#include "daemon/daemon.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+#include <thread>
+
+#include "base/log.h"
+#include "base/random.h"
+#include "daemon/admin_api.h"
+#include "daemon/fuse_mount.h"
+#include "daemon/instance_lock.h"
+#include "kv/rocks_kv.h"
+#include "meta/namespace.h"
+#include "net/http_server.h"
+#include "pages/page_store.h"
+#include "volume/volume.h"
+
+namespace weir::daemon {
+namespace {
+
+constexpr uint64_t kControlBodyBytesMax = uint64_t{1} << 50;  // `fs cp` of any file; it streams
+
+std::string new_volume_id() {
+  Random random = Random::from_entropy();
+  char text[33];
+  std::snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(random.next()),
+                static_cast<unsigned long long>(random.next()));
+  return text;
+}
+
+fuse::Switch switch_of(const std::string& text) {
+  return text == "on" ? fuse::Switch::kOn : text == "off" ? fuse::Switch::kOff : fuse::Switch::kAuto;
+}
+
+uint32_t count_of(const Properties& properties, std::string_view name) {
+  return static_cast<uint32_t>(std::min<uint64_t>(properties.integer(name), UINT32_MAX));
+}
+
+uint32_t upload_threads(const Properties& properties) {
+  const uint32_t given = count_of(properties, "async.persist.threads");
+  return given != 0 ? given : std::clamp(4 * std::thread::hardware_concurrency(), 16u, 64u);
+}
+
+meta::NamespaceOptions namespace_options(const Properties& properties) {
+  return {.sync_interval = properties.duration("metadata.sync.interval"), .root_uid = ::getuid(), .root_gid = ::getgid()};
+}
+
+volume::VolumeOptions volume_options(const Properties& properties) {
+  volume::VolumeOptions options;
+  options.names = namespace_options(properties);
+  options.persist.threads = upload_threads(properties);
+  options.persist.deadline = properties.duration("async.persist.deadline");
+  options.persist.retry_interval_max = properties.duration("worker.write.cache.async.persist.retry.max.interval");
+  options.persist.part_bytes = properties.size_bytes("async.persist.part.size");
+  options.persist.parts_in_flight = std::max(1u, count_of(properties, "async.persist.parts.in.flight"));
+  for (const Properties::Value& value : properties.all())
+    if (value.property->name.starts_with("s3.") && value.source != Source::kDefault &&
+        value.property->name != "s3.port" && value.property->name != "s3.tls.port")
+      options.ufs_properties[std::string(value.property->name)] = value.text;
+  options.upload_bytes_per_second = properties.size_bytes("async.persist.bandwidth");
+  options.ufs_timeout = properties.duration("ufs.timeout");
+  options.read_ahead_pages = count_of(properties, "read.ahead.pages");
+  options.orphan_check_period = properties.duration("write.cache.async.file.check.period");
+  options.write_cache_enabled = properties.boolean("write.cache.enabled");
+  return options;
+}
+
+pages::PageStoreOptions page_store_options(const Properties& properties, const std::string& volume_id) {
+  return {.dirs = properties.list("worker.page.store.dirs"),
+          .volume_id = volume_id,
+          .capacity_bytes = properties.size_bytes("worker.page.store.size"),
+          .pinned_ratio = properties.ratio("worker.page.store.pinned.file.capacity.limit.ratio"),
+          .soft_mark = properties.ratio("worker.page.store.soft.mark.ratio"),
+          .page_bytes = properties.size_bytes("worker.page.store.page.size")};
+}
+
+fuse::FuseOptions fuse_options(const Properties& properties) {
+  fuse::FuseOptions options;
+  options.mount_point = properties.text("fuse.mount.point");
+  options.passthrough = switch_of(properties.text("fuse.passthrough"));
+  options.io_uring = switch_of(properties.text("fuse.io_uring"));
+  options.threads = std::max(1u, count_of(properties, "fuse.threads"));
+  return options;
+}
+
+// The parts are declared in the order in which they are made: each is used by those below it alone.
+class LocalDaemon final : public Daemon {
+ public:
+  LocalDaemon(const Properties& properties, const ConfigSources& sources)
+      : properties_(properties), config_(properties, sources) {}
+
+  Result<void> open();
+  Result<void> reload() override;
+  Result<void> stop(Deadline deadline) override;
+
+ private:
+  Result<void> open_volume();
+  Result<void> listen();
+
+  const Properties properties_;
+  LiveConfig config_;
+  std::optional<InstanceLock> lock_;
+  std::unique_ptr<kv::RocksKv> kv_;
+  std::unique_ptr<pages::PageStore> pages_;
+  std::unique_ptr<volume::Volume> volume_;
+  std::optional<FuseMount> mount_;
+  std::optional<AdminApi> api_;
+  std::unique_ptr<net::HttpServer> control_;
+  std::unique_ptr<net::HttpServer> admin_;
+};
+
+Result<void> LocalDaemon::open() {
+  if (properties_.list("worker.page.store.dirs").empty()) {
+    return fail(ErrorCode::kInvalid,
+                "property worker.page.store.dirs is not set: give a folder on a fast local disk for the cached files");
+  }
+  TRY_ASSIGN(lock_, InstanceLock::take(properties_.text("volume.dir")));
+  TRY(open_volume());
+  mount_.emplace(*volume_, fuse_options(properties_));
+  api_.emplace(*volume_, *mount_, config_, system_clock(), meta::Caller{.uid = ::getuid(), .gid = ::getgid()});
+  auto opened = listen();
+  if (opened && !properties_.text("fuse.mount.point").empty()) opened = mount_->mount("");
+  if (opened) return {};
+  (void)stop(Deadline::after(properties_.duration("shutdown.grace.period")));
+  return opened;
+}
+
+Result<void> LocalDaemon::open_volume() {
+  TRY_ASSIGN(kv_, kv::RocksKv::open({.dir = properties_.text("volume.dir") + "/kv",
+                                     .block_cache_bytes = properties_.size_bytes("metadata.block.cache.size"),
+                                     .write_buffer_bytes = properties_.size_bytes("metadata.write.buffer.size")}));
+  std::string volume_id;
+  {
+    // The page store must know whose it is before the volume that uses it is opened.
+    TRY_ASSIGN(const auto names,
+               meta::Namespace::open(*kv_, system_clock(), namespace_options(properties_), new_volume_id()));
+    volume_id = names->volume_id();
+  }
+  TRY_ASSIGN(pages_, pages::open_page_store(page_store_options(properties_, volume_id)));
+  TRY_ASSIGN(volume_,
+             volume::Volume::open(*kv_, *pages_, system_clock(), volume_options(properties_), volume_id));
+  return {};
+}
+
+Result<void> LocalDaemon::listen() {
+  TRY_ASSIGN(control_, net::HttpServer::start(net::UnixAddress{admin_socket(properties_)},
+                                              {.threads = 8, .body_bytes_max = kControlBodyBytesMax},
+                                              api_->handler(AdminApi::Rights::kFull)));
+  const auto port = static_cast<uint16_t>(properties_.integer("admin.port"));
+  auto admin = net::HttpServer::start(net::TcpAddress{.port = port}, {}, api_->handler(AdminApi::Rights::kRead));
+  if (!admin) return fail(std::move(admin).error().wrap("property admin.port; choose another one, 0 takes a free one"));
+  admin_ = *std::move(admin);
+  api_->set_admin_port(admin_->port());
+  log_info("daemon.listening", {{"socket", admin_socket(properties_)}, {"admin_port", admin_->port()}});
+  return {};
+}
+
+Result<void> LocalDaemon::reload() {
+  auto reloaded = config_.reload();
+  if (!reloaded) return fail(std::move(reloaded).error().wrap("the configuration stays as it was"));
+  return {};
+}
+
+Result<void> LocalDaemon::stop(Deadline deadline) {
+  Result<void> unmounted = mount_->unmount(deadline);
+  if (control_ != nullptr) control_->stop(deadline);
+  if (admin_ != nullptr) admin_->stop(deadline);
+  if (!unmounted) {
+    // The volume must stay for the requests inside it; what they did is committed.
+    (void)kv_->sync();
+    return unmounted;
+  }
+  volume_->stop(deadline);
+  return kv_->sync();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::start(const Properties& properties, const ConfigSources& sources) {
+  auto daemon = std::make_unique<LocalDaemon>(properties, sources);
+  TRY(daemon->open());
+  return daemon;
+}
+
+}  // namespace weir::daemon

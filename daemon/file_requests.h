@@ -1,0 +1,49 @@
+// daemon/file_requests.h -- the control API's part below /v1/fs: files and directories of the volume, by path.
+//
+// The path of every request is its parameter `path`: absolute in the namespace, percent-encoded, any bytes. A trailing
+// slash is ignored; symlinks are not followed.
+// Threads: all methods may be called concurrently.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/result.h"
+#include "net/http_server.h"
+#include "volume/volume.h"
+
+namespace weir::daemon {
+
+class FileRequests {
+ public:
+  FileRequests(volume::Volume& volume, meta::Caller owner) : volume_(volume), owner_(owner) {}
+
+  net::ServerResponse status(net::ServerRequest& request);   // GET
+  net::ServerResponse list(net::ServerRequest& request);     // GET ?after=CURSOR&max=N
+  net::ServerResponse hidden(net::ServerRequest& request);   // GET
+  net::ServerResponse read(net::ServerRequest& request);     // GET: the bytes
+  net::ServerResponse write(net::ServerRequest& request);    // PUT ?mode=0644, body: the bytes
+  net::ServerResponse copy(net::ServerRequest& request);     // POST ?to=PATH
+  net::ServerResponse make_directory(net::ServerRequest& request);  // POST ?parents=true
+  net::ServerResponse remove(net::ServerRequest& request);   // DELETE: a file, a symlink or an empty directory
+  net::ServerResponse rename(net::ServerRequest& request);   // POST ?to=PATH
+  net::ServerResponse persist(net::ServerRequest& request);  // POST: put first in the queue; does not wait
+
+ private:
+  struct Place {
+    InodeId parent{};
+    std::string name;
+  };
+  // Creates or truncates.
+  Result<std::unique_ptr<volume::OpenFile>> open_for_write(const std::string& path, uint32_t permissions);
+  Result<Place> place_of(const std::string& path);
+  // `to`, or the name of `from` in it when it is a directory.
+  Result<std::string> target_of(const std::string& from, std::string to);
+  Result<bool> is_directory(const std::string& path);
+
+  volume::Volume& volume_;
+  const meta::Caller owner_;  // of what is made
+};
+
+}  // namespace weir::daemon

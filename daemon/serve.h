@@ -1,0 +1,17 @@
+// daemon/serve.h -- the process of a daemon: signals, log, background, exit code.
+#pragma once
+
+#include "daemon/config.h"
+
+namespace weir::daemon {
+
+struct ServeOptions {
+  ConfigSources sources;
+  bool background = false;  // return once the volume is served; the log goes to weir.log in volume.dir by default
+};
+
+// Serves until SIGTERM or SIGINT; SIGHUP reloads. Returns the exit code: 0 after an orderly end, 1 when it could not start
+// (with the reason on standard error) or not stop within shutdown.grace.period.
+int serve(const ServeOptions& options);
+
+}  // namespace weir::daemon
