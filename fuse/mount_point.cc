@@ -70,6 +70,13 @@ Result<void> run_fusermount(const std::string& path, Unmount how) {
   return fail(ErrorCode::kBusy, "fusermount3 -u " + path + ": in use");
 }
 
+// Whether nothing serves the mount on `path` any more. The attributes of its root may still be in the kernel's cache, so
+// the file system itself is asked.
+bool is_dead_mount(const std::string& path) {
+  struct statx ignored;
+  return ::statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &ignored) != 0 && errno == ENOTCONN;
+}
+
 Result<void> remove_dead_mount(const std::string& path) {
   const std::optional<std::string> type = mounted_type(path);
   if (!type || !type->starts_with("fuse")) {
@@ -91,8 +98,8 @@ Result<std::string> prepare_mount_point(const std::string& path) {
   std::string absolute = std::filesystem::absolute(path, ignored).lexically_normal().string();
   while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
 
+  if (is_dead_mount(absolute)) TRY(remove_dead_mount(absolute));
   struct stat st {};
-  if (::stat(absolute.c_str(), &st) != 0 && errno == ENOTCONN) TRY(remove_dead_mount(absolute));
   if (::stat(absolute.c_str(), &st) != 0) {
     return fail(io::from_errno(errno, "mount point", absolute).wrap("it must be an existing, empty directory"));
   }
