@@ -110,7 +110,6 @@ class LocalVolume final : public Volume {
   std::unique_ptr<persist::Persister> persister_;
   std::unique_ptr<OpenFiles> files_;
   std::optional<Ticker> leftovers_;
-  bool stopped_ = false;
 };
 
 }  // namespace weir::volume

@@ -105,7 +105,7 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& ino
       open->commit_due = true;
       open->known = {};
     }
-    if (writes) TRY(begin(*open));
+    if (writes && !open->marked) TRY(begin(*open));
     if (may_use_local(*open, writes)) local_content = take_local(*open);
     ++open->handles;
     if (writes) ++open->writers;
@@ -256,13 +256,10 @@ Result<void> OpenFiles::begin(OpenInode& open) {
     if (open.writers == 0 && ctime_is_young(stat)) open.commit_due = true;
     return {};
   }
-  pages_.set_pin(open.content->id(), pages::Pin::kPinned);
   meta::ContentCommit before = commit_of(stat);
   if (ctime_is_young(stat)) before.ctime_ns = 0;  // recovery shall find it changed, too
-  if (auto begun = names_.begin_write(open.id, open.content->id(), before, open.content->id()); !begun.has_value()) {
-    settle(open);
-    return fail(std::move(begun).error());
-  }
+  TRY(names_.begin_write(open.id, open.content->id(), before, open.content->id()));
+  pages_.set_pin(open.content->id(), pages::Pin::kPinned);
   open.marked = true;
   open.committed = false;
   open.commit_due = before.ctime_ns == 0;
@@ -306,8 +303,6 @@ Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durab
     TRY_ASSIGN(const meta::Inode inode, names_.load(open.id));
     content.mtime_ns = inode.mtime_ns();
   }
-  // Before the namespace knows, and again never: see the head of open_files.h.
-  pages_.set_pin(open.content->id(), pages::Pin::kPinned);
   TRY(failpoint("volume.commit"));
   auto committed = names_.commit_content(open.id, content, urgency, durability);
   if (failed_with(committed, ErrorCode::kNotFound)) {
@@ -315,6 +310,7 @@ Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durab
     return false;
   }
   TRY(committed);
+  pages_.set_pin(open.content->id(), pages::Pin::kPinned);
   open.known = now;
   open.commit_due = false;
   open.committed = true;
@@ -419,7 +415,11 @@ void OpenFiles::persisted(InodeId inode, LocalCopy copy) {
   Lock lock(open->mutex);
   if (copy == LocalCopy::kDrop) open->drop_when_closed = true;
   // While it may be written it stays pinned; the end of the writing settles it.
-  if (!open->marked) settle(*open);
+  if (open->marked) {
+    pages_.set_pin(open->content->id(), pages::Pin::kPinned);
+  } else {
+    settle(*open);
+  }
 }
 
 // --- attributes

@@ -9,8 +9,8 @@
 // An inode whose content has to be fetched, or that the page store does not want written past it, is opened kPaged and begins with
 // its first write: opening a large absent file, or touching its times, fetches nothing.
 //
-// Only this class changes a pin: a file is pinned before the namespace knows new content, and unpinned under the
-// OpenInode's mutex after the namespace said that the home holds the current one. So the two cannot cross.
+// A file is pinned after the namespace recorded that it may change or did, while a handle keeps it from being evicted; whoever
+// unpins one holds a handle or the OpenInode's mutex and looks at the namespace after that. So the two cannot cross.
 //
 // Evicting costs no transaction: the id of the local file in the record is where to look, not a promise. A clean inode whose
 // local file is gone gets a new, partial one when it is opened; ids are never reused.

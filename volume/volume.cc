@@ -52,6 +52,10 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
 LocalVolume::~LocalVolume() {
   leftovers_.reset();
   persister_->stop(Deadline::after(Duration::zero()));
+  // Whoever still waits for a store shall not hold up the end.
+  for (const MountId mount : stores_.mounts()) {
+    if (const auto store = stores_.find(mount).store) store->stop();
+  }
   files_.reset();
 }
 

@@ -1,0 +1,763 @@
+#include "volume/volume.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <mutex>
+#include <thread>
+
+#include "base/no_wait.h"
+#include "kv/mem_kv.h"
+#include "testing/fault_ufs.h"
+#include "testing/mem_ufs.h"
+
+namespace weir::volume {
+namespace {
+
+using std::chrono::seconds;
+using testing::FaultUfs;
+using testing::MemUfs;
+using testing::UfsCall;
+using testing::UfsFault;
+using ::testing::Contains;
+using ::testing::Pair;
+
+constexpr uint64_t kPage = 1 << 20;
+constexpr meta::Caller kCaller{.uid = 1000, .gid = 1000};
+
+std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+
+// Bytes that say where they are.
+std::string pattern(size_t size, char seed = 'a') {
+  std::string text(size, '\0');
+  for (size_t i = 0; i < size; ++i) text[i] = static_cast<char>(seed + (i / 4'099 + i) % 23);
+  return text;
+}
+
+template <typename T>
+T must(Result<T> result) {
+  if (!result.has_value()) throw std::runtime_error(result.error().to_string());
+  if constexpr (!std::is_void_v<T>) return *std::move(result);
+}
+
+struct Listener : CacheListener {
+  void content_changed(InodeId inode) override {
+    std::lock_guard lock(mutex);
+    contents.push_back(inode);
+  }
+  void entry_changed(InodeId directory, std::string_view name) override {
+    std::lock_guard lock(mutex);
+    entries.emplace_back(directory, name);
+  }
+  std::mutex mutex;
+  std::vector<InodeId> contents;
+  std::vector<std::pair<InodeId, std::string>> entries;
+};
+
+class VolumeTest : public ::testing::Test {
+ protected:
+  VolumeTest() {
+    char path[] = "/tmp/weir-volume-XXXXXX";
+    dir_ = ::mkdtemp(path);
+    page_options_ = {.dirs = {dir_ + "/pages"}, .volume_id = "v", .capacity_bytes = 1 << 30};
+    options_.names.sync_interval = seconds(-1);
+    options_.persist.threads = 4;
+    options_.persist.retry_interval_min = std::chrono::milliseconds(10);
+    options_.ufs_timeout = seconds(10);
+    options_.open_store = [this](std::string_view, const auto&) -> Result<std::shared_ptr<ufs::UnderStore>> {
+      return std::shared_ptr<ufs::UnderStore>(std::shared_ptr<void>(), &ufs_);
+    };
+  }
+  ~VolumeTest() override {
+    crash();
+    std::filesystem::remove_all(dir_);
+  }
+
+  void start() {
+    pages_ = must(pages::open_page_store(page_options_));
+    volume_ = must(Volume::open(kv_, *pages_, system_clock(), options_, "volume-1"));
+  }
+  void mount() {
+    start();
+    must(volume_->add_mount("/s3", "mem:///", {}));
+    s3_ = must(volume_->lookup(kRootInode, "s3")).attributes.inode;
+  }
+  // What the processes of the machine see after the daemon died: nothing in memory is left.
+  void crash() {
+    volume_.reset();
+    pages_.reset();
+  }
+  void restart() {
+    crash();
+    start();
+  }
+
+  // The ends of the handles' writing are not recorded: that happens behind close(), and is cut off here.
+  void crash_with_open_files(std::unique_ptr<OpenFile>& first, std::unique_ptr<OpenFile>& second) {
+    first.reset();
+    second.reset();
+    restart();
+  }
+
+  void rules(const std::string& paths) {
+    must(volume_->set_rules_document(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"WRITE_BACK"},"pathRules":[)" +
+                                     paths + "]}"));
+  }
+
+  std::unique_ptr<OpenFile> create(std::string_view name, std::string_view content = {}) {
+    auto created = must(volume_->create(s3_, name, 0644, kCaller, {.access = Access::kReadWrite}));
+    if (!content.empty()) must(created.file->write(0, bytes_of(content)));
+    return std::move(created.file);
+  }
+  void put(std::string_view name, std::string_view content) {
+    const auto file = create(name, content);
+    must(file->flush());
+    file->close();
+  }
+  void put_object(std::string_view key, std::string_view content) { must(bucket_.put(key, bytes_of(content), {}, later())); }
+  std::string object(std::string_view key) {
+    const auto head = must(bucket_.head(key, later()));
+    std::string content(head.info.size_bytes, '\0');
+    must(bucket_.get(key, 0, std::as_writable_bytes(std::span(content)), {}, later(), nullptr));
+    return content;
+  }
+  bool has_object(std::string_view key) { return bucket_.head(key, later()).has_value(); }
+
+  InodeId find(std::string_view name) { return must(volume_->lookup(s3_, name)).attributes.inode; }
+  meta::Attributes attributes(std::string_view name) {
+    return must(volume_->get_attributes(find(name))).attributes;
+  }
+  std::unique_ptr<OpenFile> open(std::string_view name, Access access = Access::kRead, bool truncate = false) {
+    return must(volume_->open_file(find(name), {.access = access, .truncate = truncate}));
+  }
+  static std::string read(OpenFile& file, uint64_t offset, size_t size) {
+    std::string content(size, '\0');
+    content.resize(must(file.read(offset, std::as_writable_bytes(std::span(content)))));
+    return content;
+  }
+  std::string content(std::string_view name) { return read(*open(name), 0, 64 << 20); }
+
+  static Deadline later() { return Deadline::after(seconds(20)); }
+  void drain() { must(volume_->persister().drain(later())); }
+  std::string state(std::string_view name) { return must(volume_->get_xattr(find(name), "user.weir.state")); }
+  // Drops the local copy of a clean file that nobody has open.
+  void evict(std::string_view name) {
+    const std::string path = "/s3/" + std::string(name);
+    for (int i = 0; i < 500; ++i) {
+      for (uint64_t id = 1; id < 200; ++id) pages_->evict(LocalFileId(id));
+      if (must(volume_->status(path)).cached_bytes == 0) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    FAIL() << name << " is not evicted";
+  }
+
+  std::string dir_;
+  kv::MemKv kv_;
+  MemUfs bucket_;
+  FaultUfs ufs_{bucket_, 1};
+  pages::PageStoreOptions page_options_;
+  VolumeOptions options_;
+  std::unique_ptr<pages::PageStore> pages_;
+  std::unique_ptr<Volume> volume_;
+  InodeId s3_{};
+};
+
+TEST_F(VolumeTest, what_is_written_is_read_back_and_persisted) {
+  mount();
+  const std::string text = pattern(3 * kPage + 5);
+  put("a", text);
+  EXPECT_EQ(content("a"), text);
+  EXPECT_EQ(attributes("a").size, text.size());
+  drain();
+  EXPECT_EQ(state("a"), "PERSISTED");
+  EXPECT_EQ(object("a"), text);
+  const auto status = must(volume_->status("/s3/a"));
+  EXPECT_EQ(status.home, "mem:///a");
+  EXPECT_EQ(status.cached_bytes, text.size());
+}
+
+TEST_F(VolumeTest, a_file_that_was_made_and_closed_empty_is_persisted) {
+  mount();
+  create("empty")->close();
+  for (int i = 0; i < 500 && !has_object("empty"); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(object("empty"), "");
+}
+
+TEST_F(VolumeTest, size_of_a_file_open_for_write_is_that_of_its_local_file) {
+  mount();
+  const auto file = create("a", "12345");
+  EXPECT_EQ(attributes("a").size, 5u);
+  must(file->local_file().write_at(5, "67"));  // as the kernel does, past the volume
+  EXPECT_EQ(attributes("a").size, 7u);
+  EXPECT_EQ(state("a"), "NOT_PERSISTED");
+}
+
+TEST_F(VolumeTest, handles_of_one_inode_share_one_local_file) {
+  mount();
+  const auto writer = create("a", "1");
+  const auto reader = open("a");
+  ASSERT_EQ(reader->io_path(), IoPath::kLocalFile);
+  EXPECT_EQ(reader->local_file_key(), writer->local_file_key());
+  EXPECT_EQ(reader->local_file().fd(), writer->local_file().fd());
+}
+
+TEST_F(VolumeTest, objects_of_the_bucket_are_listed_and_read_page_by_page) {
+  const std::string text = pattern(20 * kPage + 77);
+  put_object("dir/big", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  const auto listing = must(volume_->read_directory(s3_, "", 100, WithAttributes::kYes));
+  ASSERT_EQ(listing.entries.size(), 1u);
+  EXPECT_EQ(listing.entries[0].entry.name, "dir");
+  s3_ = find("dir");
+  const auto file = open("big");
+  EXPECT_EQ(file->io_path(), IoPath::kPaged);
+  EXPECT_EQ(read(*file, 7 * kPage + 3, 10), text.substr(7 * kPage + 3, 10));
+  EXPECT_EQ(ufs_.bytes_got(), kPage);
+  EXPECT_EQ(read(*file, 20 * kPage + 70, 100), text.substr(20 * kPage + 70));
+  EXPECT_EQ(ufs_.bytes_got(), kPage + 77);
+  EXPECT_EQ(read(*file, 0, text.size()), text);
+  EXPECT_EQ(ufs_.bytes_got(), text.size());
+  // Whole now: once no paged handle is left, the kernel may have it.
+  EXPECT_EQ(open("big")->io_path(), IoPath::kPaged);
+  file->close();
+  EXPECT_EQ(open("big")->io_path(), IoPath::kLocalFile);
+}
+
+TEST_F(VolumeTest, a_sequential_reader_is_read_ahead_of_and_each_page_is_fetched_once) {
+  const std::string text = pattern(24 * kPage);
+  put_object("big", text);
+  mount();
+  std::vector<std::thread> readers;
+  const InodeId inode = find("big");
+  for (int i = 0; i < 3; ++i) {
+    readers.emplace_back([&] {
+      const auto file = must(volume_->open_file(inode, {}));
+      std::string got;
+      for (uint64_t offset = 0; offset < text.size(); offset += 128 << 10) got += read(*file, offset, 128 << 10);
+      EXPECT_EQ(got, text);
+    });
+  }
+  for (auto& reader : readers) reader.join();
+  EXPECT_EQ(ufs_.bytes_got(), text.size());
+  EXPECT_EQ(volume_->statistics().cache_miss_bytes, text.size());
+}
+
+TEST_F(VolumeTest, truncating_an_absent_file_fetches_nothing) {
+  put_object("a", pattern(2 * kPage));
+  mount();
+  {
+    const auto file = open("a", Access::kWrite, true);
+    must(file->write(0, bytes_of("new")));
+    must(file->flush());
+  }
+  EXPECT_EQ(ufs_.calls(UfsCall::kGet), 0u);
+  EXPECT_EQ(content("a"), "new");
+  drain();
+  EXPECT_EQ(object("a"), "new");
+}
+
+TEST_F(VolumeTest, a_reader_sees_a_truncating_open_of_its_partial_file) {
+  put_object("a", pattern(2 * kPage));
+  mount();
+  const auto reader = open("a");
+  EXPECT_EQ(read(*reader, 0, 4).size(), 4u);
+  const auto writer = open("a", Access::kWrite, true);
+  must(writer->write(0, bytes_of("new")));
+  EXPECT_EQ(read(*reader, 0, 100), "new");
+}
+
+TEST_F(VolumeTest, opening_for_write_and_setting_times_fetches_nothing_and_uploads_nothing) {
+  put_object("a", pattern(2 * kPage));
+  mount();
+  {
+    const auto file = open("a", Access::kWrite);
+    must(volume_->set_attributes(find("a"), {.mtime_ns = 1'000'000'007}, {}));
+    must(file->flush());
+  }
+  drain();
+  EXPECT_EQ(ufs_.calls(UfsCall::kGet), 0u);
+  EXPECT_EQ(ufs_.bytes_put(), 0u);
+  EXPECT_EQ(attributes("a").mtime_ns, 1'000'000'007);
+}
+
+TEST_F(VolumeTest, the_first_write_into_an_absent_file_fetches_the_rest) {
+  std::string text = pattern(5 * kPage + 9);
+  put_object("a", text);
+  mount();
+  {
+    const auto file = open("a", Access::kReadWrite);
+    must(file->write(3 * kPage - 1, bytes_of("XYZ")));
+    must(file->flush());
+  }
+  text.replace(3 * kPage - 1, 3, "XYZ");
+  EXPECT_EQ(content("a"), text);
+  drain();
+  EXPECT_EQ(object("a"), text);
+}
+
+TEST_F(VolumeTest, appends_go_to_the_end) {
+  put_object("a", "one");
+  mount();
+  {
+    const auto file = must(volume_->open_file(find("a"), {.access = Access::kWrite, .append = true}));
+    must(file->write(0, bytes_of("two")));
+    must(file->write(0, bytes_of("three")));
+    must(file->flush());
+  }
+  EXPECT_EQ(content("a"), "onetwothree");
+}
+
+TEST_F(VolumeTest, closed_files_are_truncated_both_ways) {
+  mount();
+  put("a", "123456");
+  must(volume_->set_attributes(find("a"), {}, 3));
+  EXPECT_EQ(content("a"), "123");
+  must(volume_->set_attributes(find("a"), {}, 5));
+  EXPECT_EQ(content("a"), std::string("123\0\0", 5));
+  drain();
+  EXPECT_EQ(object("a"), std::string("123\0\0", 5));
+  evict("a");
+  ufs_.reset_counters();
+  EXPECT_EQ(must(volume_->set_attributes(find("a"), {}, 0)).attributes.size, 0u);
+  EXPECT_EQ(ufs_.calls(UfsCall::kGet), 0u);
+  drain();
+  EXPECT_EQ(object("a"), "");
+}
+
+TEST_F(VolumeTest, a_write_right_behind_a_persisted_close_is_not_missed) {
+  mount();
+  put("a", "old");
+  drain();
+  for (int i = 0; i < 20; ++i) {
+    const std::string text(1, static_cast<char>('a' + i));
+    {
+      const auto file = open("a", Access::kWrite);
+      must(file->write(0, bytes_of(text)));
+      must(file->flush());
+    }
+    drain();
+    ASSERT_EQ(object("a"), text + "ld");
+  }
+}
+
+TEST_F(VolumeTest, an_unlinked_open_file_lives_until_its_last_close) {
+  mount();
+  put_object("absent", pattern(2 * kPage));
+  auto file = create("a", "text");
+  must(file->flush());
+  auto paged = open("absent");
+  must(volume_->unlink(s3_, "a"));
+  must(volume_->unlink(s3_, "absent"));
+  EXPECT_EQ(volume_->lookup(s3_, "a").error(), ErrorCode::kNotFound);
+  EXPECT_EQ(read(*file, 0, 10), "text");
+  must(file->write(4, bytes_of("!")));
+  must(file->flush());
+  EXPECT_EQ(must(volume_->get_attributes(file->inode())).attributes.size, 5u);
+  EXPECT_EQ(read(*paged, kPage, 4), pattern(2 * kPage).substr(kPage, 4));
+  const InodeId inode = file->inode();
+  file.reset();
+  paged.reset();
+  for (int i = 0; i < 500 && pages_->usage().files != 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(pages_->usage().files, 0u);
+  EXPECT_EQ(volume_->get_attributes(inode).error(), ErrorCode::kNotFound);
+  drain();
+  EXPECT_FALSE(has_object("a"));
+  EXPECT_FALSE(has_object("absent"));
+}
+
+TEST_F(VolumeTest, a_file_replaced_by_rename_lives_until_its_last_close) {
+  mount();
+  const auto file = create("a", "old");
+  must(file->flush());
+  put("b", "new");
+  must(volume_->rename(s3_, "b", s3_, "a", meta::RenameMode::kReplace));
+  EXPECT_EQ(read(*file, 0, 10), "old");
+  EXPECT_EQ(content("a"), "new");
+  drain();
+  EXPECT_EQ(object("a"), "new");
+}
+
+TEST_F(VolumeTest, unlinking_frees_the_space_at_once) {
+  mount();
+  put("a", pattern(4 * kPage));
+  must(volume_->unlink(s3_, "a"));
+  for (int i = 0; i < 500 && pages_->usage().used_bytes >= kPage; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_LT(pages_->usage().used_bytes, kPage);
+}
+
+TEST_F(VolumeTest, what_was_written_before_a_crash_is_there_after_it) {
+  mount();
+  auto file = create("a", "flushed");
+  must(file->flush());
+  must(file->local_file().write_at(7, " and not"));
+  auto never_flushed = create("b", "new");
+  crash_with_open_files(file, never_flushed);
+  EXPECT_EQ(content("a"), "flushed and not");
+  EXPECT_EQ(attributes("a").size, 15u);
+  EXPECT_EQ(content("b"), "new");
+  drain();
+  EXPECT_EQ(object("a"), "flushed and not");
+  EXPECT_EQ(object("b"), "new");
+}
+
+TEST_F(VolumeTest, a_crash_of_a_writer_that_wrote_nothing_leaves_the_file_persisted) {
+  mount();
+  put("a", "text");
+  drain();
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));  // past the tick of ctime
+  restart();
+  auto file = open("a", Access::kWrite);
+  ASSERT_EQ(file->io_path(), IoPath::kLocalFile);
+  EXPECT_EQ(state("a"), "NOT_PERSISTED");
+  auto none = std::unique_ptr<OpenFile>();
+  crash_with_open_files(file, none);
+  EXPECT_EQ(state("a"), "PERSISTED");
+}
+
+TEST_F(VolumeTest, an_unlinked_open_file_is_gone_after_a_crash) {
+  mount();
+  auto file = create("a", "text");
+  must(file->flush());
+  must(volume_->unlink(s3_, "a"));
+  auto none = std::unique_ptr<OpenFile>();
+  crash_with_open_files(file, none);
+  EXPECT_EQ(pages_->usage().files, 0u);
+  EXPECT_EQ(volume_->lookup(s3_, "a").error(), ErrorCode::kNotFound);
+}
+
+TEST_F(VolumeTest, waiting_files_are_persisted_after_a_restart_with_the_bucket_down) {
+  mount();
+  must(volume_->read_directory(s3_, "", 1, WithAttributes::kNo));  // listed: names need no bucket from here on
+  ufs_.add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kUnavailable});
+  put("a", "text");
+  restart();
+  EXPECT_EQ(content("a"), "text");
+  put("b", "more");
+  EXPECT_FALSE(has_object("a"));
+  ufs_.clear();
+  drain();
+  EXPECT_EQ(object("a"), "text");
+  EXPECT_EQ(object("b"), "more");
+}
+
+TEST_F(VolumeTest, times_set_on_an_open_file_outlive_its_close) {
+  mount();
+  constexpr int64_t kTime = 1'234'567'890'123'456'789;
+  const auto file = create("a", "text");
+  must(volume_->set_attributes(find("a"), {.mtime_ns = kTime}, {}));
+  must(file->flush());
+  file->close();
+  EXPECT_EQ(attributes("a").mtime_ns, kTime);
+  drain();
+  EXPECT_EQ(attributes("a").mtime_ns, kTime);
+}
+
+TEST_F(VolumeTest, a_write_through_close_returns_when_it_is_persisted) {
+  mount();
+  rules(R"({"path":"/s3/**","policyMode":"WRITE_THROUGH"})");
+  const auto file = create("a", "text");
+  must(file->flush());
+  EXPECT_EQ(object("a"), "text");
+  EXPECT_EQ(state("a"), "PERSISTED");
+}
+
+TEST_F(VolumeTest, a_refused_write_through_close_fails_and_loses_nothing) {
+  mount();
+  rules(R"({"path":"/s3/**","policyMode":"WRITE_THROUGH"})");
+  ufs_.add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kDenied, .call = UfsCall::kPut});
+  const auto file = create("a", "text");
+  EXPECT_EQ(file->flush().error(), ErrorCode::kDenied);
+  EXPECT_EQ(file->sync().error(), ErrorCode::kDenied);
+  EXPECT_EQ(content("a"), "text");
+  ufs_.clear();
+  must(volume_->persister().retry({}));
+  must(file->flush());
+  EXPECT_EQ(object("a"), "text");
+}
+
+TEST_F(VolumeTest, no_copy_is_kept_under_no_cache) {
+  mount();
+  rules(R"({"path":"/s3/**","policyMode":"NO_CACHE"})");
+  put("a", pattern(kPage));
+  EXPECT_EQ(object("a"), pattern(kPage));
+  for (int i = 0; i < 500 && must(volume_->status("/s3/a")).cached_bytes != 0; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_EQ(must(volume_->status("/s3/a")).cached_bytes, 0u);
+  EXPECT_EQ(content("a"), pattern(kPage));
+}
+
+TEST_F(VolumeTest, transient_files_never_reach_the_bucket_until_they_are_renamed_out) {
+  mount();
+  must(volume_->make_directory(s3_, "tmp", 0755, kCaller));
+  rules(R"({"path":"/s3/tmp/**","policyMode":"TRANSIENT"},{"path":"/s3/safe/**","policyMode":"WRITE_THROUGH"})");
+  must(volume_->make_directory(s3_, "safe", 0755, kCaller));
+  const InodeId root = s3_;
+  s3_ = find("tmp");
+  const InodeId tmp = s3_;
+  put("a", "one");
+  put("b", "two");
+  drain();
+  EXPECT_EQ(state("a"), "TRANSIENT");
+  EXPECT_FALSE(has_object("tmp/a"));
+  EXPECT_FALSE(pages_->evict(LocalFileId(1)));
+  must(volume_->rename(tmp, "a", root, "a", meta::RenameMode::kReplace));
+  s3_ = root;
+  must(volume_->rename(tmp, "b", find("safe"), "b", meta::RenameMode::kReplace));
+  EXPECT_EQ(object("safe/b"), "two");  // a rename into WRITE_THROUGH returns when it is persisted
+  drain();
+  EXPECT_EQ(object("a"), "one");
+  EXPECT_EQ(state("a"), "PERSISTED");
+}
+
+TEST_F(VolumeTest, a_renamed_file_is_read_from_its_home) {
+  mount();
+  const std::string text = pattern(3 * kPage);
+  put("a", text);
+  drain();
+  evict("a");
+  ufs_.add({.kind = UfsFault::Kind::kFailBefore, .call = UfsCall::kCopy});
+  must(volume_->rename(s3_, "a", s3_, "b", meta::RenameMode::kReplace));
+  put("a", "another");
+  EXPECT_EQ(content("b"), text);
+  EXPECT_EQ(content("a"), "another");
+  ufs_.clear();
+  must(volume_->persister().retry({}));
+  drain();
+  EXPECT_EQ(object("b"), text);
+  EXPECT_EQ(object("a"), "another");
+}
+
+TEST_F(VolumeTest, a_partial_file_follows_its_object_to_a_new_home) {
+  const std::string text = pattern(4 * kPage);
+  put_object("a", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  const auto file = open("a");
+  EXPECT_EQ(read(*file, 0, 4), text.substr(0, 4));
+  must(volume_->rename(s3_, "a", s3_, "b", meta::RenameMode::kReplace));
+  drain();
+  EXPECT_FALSE(has_object("a"));
+  EXPECT_EQ(read(*file, 0, text.size()), text);
+}
+
+TEST_F(VolumeTest, two_versions_of_an_object_are_never_mixed_in_one_file) {
+  const std::string before = pattern(4 * kPage, 'a');
+  const std::string after = pattern(4 * kPage + 11, 'A');
+  put_object("a", before);
+  options_.read_ahead_pages = 0;
+  mount();
+  Listener listener;
+  volume_->set_cache_listener(&listener);
+  const auto file = open("a");
+  EXPECT_EQ(read(*file, 0, 8), before.substr(0, 8));
+  put_object("a", after);
+  EXPECT_EQ(read(*file, 2 * kPage, 8), after.substr(2 * kPage, 8));
+  EXPECT_EQ(read(*file, 0, after.size() + 1), after);
+  EXPECT_THAT(listener.contents, Contains(file->inode()));
+  volume_->set_cache_listener(nullptr);
+}
+
+TEST_F(VolumeTest, a_read_of_an_object_that_was_removed_from_the_bucket_fails) {
+  put_object("a", pattern(2 * kPage));
+  mount();
+  const auto file = open("a");
+  must(bucket_.erase("a", {}, later()));
+  std::byte byte{};
+  EXPECT_EQ(file->read(0, {&byte, 1}).error(), ErrorCode::kStale);
+}
+
+TEST_F(VolumeTest, writes_beyond_the_pinned_limit_fail_and_unlink_makes_room) {
+  page_options_.capacity_bytes = 32 * kPage;
+  page_options_.pinned_ratio = 0.5;
+  options_.admit_slow_max = std::chrono::milliseconds(1);
+  mount();
+  must(volume_->read_directory(s3_, "", 1, WithAttributes::kNo));
+  ufs_.add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kUnavailable});
+  const std::string block = pattern(kPage);
+  Result<void> written;
+  uint64_t blocks = 0;
+  {
+    const auto file = create("a");
+    while (written.has_value() && blocks < 100) {
+      written = file->write(blocks * kPage, bytes_of(block));
+      if (written.has_value()) ++blocks;
+      pages_->account(LocalFileId(file->local_file_key()));
+    }
+    must(file->flush());
+  }
+  ASSERT_FALSE(written.has_value());
+  EXPECT_EQ(written.error(), ErrorCode::kNoSpace);
+  EXPECT_GE(blocks, 12u);
+  EXPECT_EQ(attributes("a").size, blocks * kPage);
+  must(volume_->unlink(s3_, "a"));
+  for (int i = 0; i < 500 && pages_->usage().pinned_bytes > kPage; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  put("b", block);
+  EXPECT_EQ(content("b"), block);
+}
+
+TEST_F(VolumeTest, a_thread_that_must_not_wait_is_told_so_and_the_call_can_be_repeated) {
+  put_object("a", pattern(2 * kPage));
+  mount();
+  {
+    NoWait no_wait;
+    EXPECT_EQ(volume_->lookup(s3_, "a").error(), ErrorCode::kWouldWait);
+  }
+  const auto file = open("a", Access::kReadWrite);
+  std::byte byte{};
+  {
+    NoWait no_wait;
+    EXPECT_EQ(file->read(kPage, {&byte, 1}).error(), ErrorCode::kWouldWait);
+    EXPECT_EQ(file->write(kPage, {&byte, 1}).error(), ErrorCode::kWouldWait);
+  }
+  EXPECT_EQ(must(file->read(kPage, {&byte, 1})), 1u);
+  rules(R"({"path":"/s3/**","policyMode":"WRITE_THROUGH"})");
+  must(file->write(0, bytes_of("X")));
+  {
+    NoWait no_wait;
+    EXPECT_EQ(file->flush().error(), ErrorCode::kWouldWait);
+  }
+  must(file->flush());
+  EXPECT_EQ(object("a").front(), 'X');
+}
+
+TEST_F(VolumeTest, a_directory_that_only_the_bucket_fills_is_not_empty) {
+  put_object("dir/a", "1");
+  mount();
+  EXPECT_EQ(volume_->remove_directory(s3_, "dir").error(), ErrorCode::kNotEmpty);
+}
+
+TEST_F(VolumeTest, creating_a_name_that_only_the_bucket_has_fails) {
+  put_object("a", "1");
+  mount();
+  EXPECT_EQ(volume_->create(s3_, "a", 0644, kCaller, {.access = Access::kWrite}).error(), ErrorCode::kExists);
+  EXPECT_EQ(volume_->make_directory(s3_, "a", 0755, kCaller).error(), ErrorCode::kExists);
+  EXPECT_EQ(pages_->usage().files, 0u);
+}
+
+TEST_F(VolumeTest, names_that_can_be_answered_do_not_ask_the_bucket) {
+  put_object("a", "1");
+  mount();
+  must(volume_->read_directory(s3_, "", 100, WithAttributes::kNo));
+  must(volume_->lookup(s3_, "a"));
+  ufs_.reset_counters();
+  NoWait no_wait;
+  must(volume_->lookup(s3_, "a"));
+  EXPECT_EQ(volume_->lookup(s3_, "none").error(), ErrorCode::kNotFound);
+  must(volume_->rename(s3_, "a", s3_, "b", meta::RenameMode::kReplace));
+  const auto made = must(volume_->make_directory(s3_, "d", 0755, kCaller));
+  EXPECT_EQ(volume_->lookup(made.attributes.inode, "x").error(), ErrorCode::kNotFound);
+  EXPECT_EQ(ufs_.calls(UfsCall::kList), 0u);
+  EXPECT_EQ(ufs_.calls(UfsCall::kHead), 0u);
+}
+
+TEST_F(VolumeTest, own_attributes_can_be_read_but_are_not_listed_and_cannot_be_set) {
+  mount();
+  put("a", "text");
+  const InodeId a = find("a");
+  EXPECT_EQ(must(volume_->get_xattr(a, "user.weir.policy")), "WRITE_BACK");
+  EXPECT_EQ(volume_->get_xattr(a, "user.weir.other").error(), ErrorCode::kNoAttribute);
+  EXPECT_EQ(volume_->set_xattr(a, "user.weir.state", "x", meta::Namespace::XattrMode::kSet).error(),
+            ErrorCode::kPermission);
+  EXPECT_EQ(volume_->remove_xattr(a, "user.weir.state").error(), ErrorCode::kPermission);
+  must(volume_->set_xattr(a, "user.mine", "x", meta::Namespace::XattrMode::kSet));
+  EXPECT_EQ(must(volume_->list_xattrs(a)), std::vector<std::string>{"user.mine"});
+  drain();
+  EXPECT_EQ(must(volume_->get_xattr(a, "user.weir.home")), "mem:///a");
+  EXPECT_EQ(must(volume_->get_xattr(a, "user.weir.etag")), must(bucket_.head("a", later())).info.etag);
+}
+
+TEST_F(VolumeTest, a_broken_rule_document_changes_nothing) {
+  mount();
+  rules(R"({"path":"/s3/tmp/**","policyMode":"TRANSIENT"})");
+  const std::string before = must(volume_->rules_document());
+  EXPECT_EQ(volume_->set_rules_document("{").error(), ErrorCode::kInvalid);
+  EXPECT_EQ(must(volume_->rules_document()), before);
+  restart();
+  EXPECT_EQ(must(volume_->rules_document()), before);
+}
+
+TEST_F(VolumeTest, everything_is_write_through_without_the_write_cache) {
+  options_.write_cache_enabled = false;
+  mount();
+  const auto file = create("a", "text");
+  must(file->flush());
+  EXPECT_EQ(object("a"), "text");
+}
+
+TEST_F(VolumeTest, mount_points_are_added_listed_and_removed) {
+  start();
+  Listener listener;
+  volume_->set_cache_listener(&listener);
+  EXPECT_EQ(volume_->add_mount("/a/b", "mem:///", {}).error(), ErrorCode::kInvalid);
+  ufs_.add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kDenied, .call = UfsCall::kProbe, .times = 1});
+  EXPECT_EQ(volume_->add_mount("/s3", "mem:///", {}).error(), ErrorCode::kDenied);
+  EXPECT_TRUE(must(volume_->mount_points()).empty());
+  must(volume_->add_mount("/s3", "mem:///", {{"s3.secret.key", "hush"}}));
+  EXPECT_THAT(listener.entries, Contains(Pair(kRootInode, "s3")));
+  const auto mounts = must(volume_->mount_points());
+  ASSERT_EQ(mounts.size(), 1u);
+  EXPECT_TRUE(mounts[0].reachable);
+  EXPECT_TRUE(mounts[0].capabilities.conditional_put);
+  EXPECT_EQ(mounts[0].properties.at("s3.secret.key"), "********");
+  EXPECT_EQ(mounts[0].properties.size(), 1u);
+  must(volume_->remove_mount("/s3"));
+  EXPECT_TRUE(must(volume_->mount_points()).empty());
+  EXPECT_EQ(volume_->remove_mount("/s3").error(), ErrorCode::kNotFound);
+  volume_->set_cache_listener(nullptr);
+}
+
+TEST_F(VolumeTest, stop_commits_what_is_open) {
+  mount();
+  auto file = create("a", "text");
+  volume_->stop(Deadline::after(seconds(1)));
+  file.reset();
+  restart();
+  EXPECT_EQ(content("a"), "text");
+}
+
+TEST_F(VolumeTest, many_threads_open_write_rename_and_unlink_the_same_names) {
+  mount();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int i = 0; i < 150; ++i) {
+        const std::string name(1, static_cast<char>('a' + (i + t) % 3));
+        const std::string text = pattern(1'000 + static_cast<size_t>(t), static_cast<char>('a' + t));
+        if (auto made = volume_->create(s3_, name, 0644, kCaller, {.access = Access::kReadWrite}); made.has_value()) {
+          must(made->file->write(0, bytes_of(text)));
+          must(made->file->flush());
+          EXPECT_EQ(read(*made->file, 1, 10'000), text.substr(1));  // the first byte is whoever's finds it as "z"
+        } else {
+          EXPECT_EQ(made.error(), ErrorCode::kExists);
+        }
+        if (i % 3 == 0) (void)volume_->unlink(s3_, name);
+        if (i % 5 == 0) (void)volume_->rename(s3_, name, s3_, "z", meta::RenameMode::kReplace);
+        if (const auto found = volume_->lookup(s3_, "z"); found.has_value()) {
+          const auto file = volume_->open_file(found->attributes.inode, {.access = Access::kReadWrite});
+          if (file.has_value()) {
+            EXPECT_TRUE((*file)->write(0, bytes_of("z")).has_value());
+            EXPECT_TRUE((*file)->flush().has_value());
+          } else {
+            EXPECT_EQ(file.error(), ErrorCode::kNotFound);
+          }
+        }
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  drain();
+  const auto listing = must(volume_->read_directory(s3_, "", 100, WithAttributes::kNo));
+  for (const auto& entry : listing.entries) {
+    EXPECT_EQ(content(entry.entry.name), object(entry.entry.name)) << entry.entry.name;
+    EXPECT_EQ(state(entry.entry.name), "PERSISTED");
+  }
+}
+
+}  // namespace
+}  // namespace weir::volume
