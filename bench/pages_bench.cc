@@ -2,8 +2,8 @@
 //
 //   pages_bench DIR [files] [threads]
 //
-// Prints, for each phase, microseconds per file by the clock, of processor time (which a busy machine distorts less) and
-// files per second; first the same of bare system calls in the same folder.
+// Prints, for each phase, microseconds per file by the clock, of processor time (which a busy machine distorts less)
+// and files per second; first the same of bare system calls in the same folder.
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -35,7 +35,9 @@ struct Shape {
 double processor_seconds() {
   rusage usage;
   ::getrusage(RUSAGE_SELF, &usage);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+  };
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 

@@ -44,8 +44,9 @@ FileType type_of(unsigned char d_type) {
 Result<void> make_path(int directory_fd, const std::string& path, mode_t mode) {
   for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string prefix = path.substr(0, end);
-    const int result = make_attempt({.operation = Operation::kMakeDirectory, .fd = directory_fd, .name = prefix.c_str()},
-                                    [&](const Attempt&) { return ::mkdirat(directory_fd, prefix.c_str(), mode); });
+    const char* const name = prefix.c_str();
+    const int result = make_attempt({.operation = Operation::kMakeDirectory, .fd = directory_fd, .name = name},
+                                    [&](const Attempt&) { return ::mkdirat(directory_fd, name, mode); });
     if (result < 0 && errno != EEXIST) return std::unexpected(from_errno(errno, "mkdir", prefix));
     if (end == std::string::npos) return {};
   }
@@ -177,8 +178,9 @@ Result<void> Directory::sync_file_system() const { return done(::syncfs(fd()), "
 
 Result<DeviceSpace> Directory::space() const {
   struct statvfs vfs;
-  if (make_attempt({.operation = Operation::kStat, .fd = fd()}, [&](const Attempt&) { return ::fstatvfs(fd(), &vfs); }) <
-      0) {
+  const int result =
+      make_attempt({.operation = Operation::kStat, .fd = fd()}, [&](const Attempt&) { return ::fstatvfs(fd(), &vfs); });
+  if (result < 0) {
     return std::unexpected(from_errno(errno, "statvfs", fd()));
   }
   return DeviceSpace{

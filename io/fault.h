@@ -1,5 +1,5 @@
-// io/fault.h -- the place where tests make files fail. Every operation of File and Directory asks the installed hook first;
-// without one that is a single relaxed load.
+// io/fault.h -- the place where tests make files fail. Every operation of File and Directory asks the installed hook
+// first; without one that is a single relaxed load.
 #pragma once
 
 #include <atomic>

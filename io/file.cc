@@ -179,7 +179,8 @@ Result<void> File::write_at(uint64_t offset, std::string_view bytes) const {
 }
 
 Result<void> File::sync_data() const {
-  return done(make_attempt({.operation = Operation::kSync, .fd = fd()}, [&](const Attempt&) { return ::fdatasync(fd()); }),
+  return done(make_attempt({.operation = Operation::kSync, .fd = fd()},
+                           [&](const Attempt&) { return ::fdatasync(fd()); }),
               "fdatasync", fd());
 }
 
@@ -214,9 +215,9 @@ Result<void> File::zero_range(uint64_t offset, uint64_t size, Extend extend) con
 
 Result<FileStat> File::stat() const {
   struct stat st;
-  if (make_attempt({.operation = Operation::kStat, .fd = fd()}, [&](const Attempt&) { return ::fstat(fd(), &st); }) < 0) {
-    return fail_with_errno("stat", fd());
-  }
+  const int result =
+      make_attempt({.operation = Operation::kStat, .fd = fd()}, [&](const Attempt&) { return ::fstat(fd(), &st); });
+  if (result < 0) return fail_with_errno("stat", fd());
   return to_file_stat(st);
 }
 

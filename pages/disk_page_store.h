@@ -1,8 +1,8 @@
 // pages/disk_page_store.h -- the page store over folders of the local file system.
 //
 // Lock order: a shard of the index, then a page map; space_mutex_ and listener_mutex_ are leaves, accounting_mutex_ is
-// taken before shards. A file's name changes (create, remove, evict, promote, quarantine) under its shard's lock, so that an
-// id evicted and fetched again at once never loses its new file to the old one's unlink.
+// taken before shards. A file's name changes (create, remove, evict, promote, quarantine) under its shard's lock, so
+// that an id evicted and fetched again at once never loses its new file to the old one's unlink.
 #pragma once
 
 #include <atomic>

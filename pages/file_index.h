@@ -1,10 +1,12 @@
-// pages/file_index.h -- all local files of a store in memory: what is known of each, who is next to be evicted, and the sums.
+// pages/file_index.h -- all local files of a store in memory: what is known of each, who is next to be evicted, and
+// the sums.
 //
 // Made for a million files: about 90 bytes each. Split into shards by id, each with a lock and a list of its evictable
-// files by last use; a counter of uses orders the lists among each other, so that eviction is least-recently-used over all.
+// files by last use; a counter of uses orders the lists among each other, so that eviction is least-recently-used
+// over all.
 //
-// Threads: methods that take a Shard require its mutex; the others may be called concurrently. Locks: a shard's mutex may be
-// held during calls to the file system; at most one at a time.
+// Threads: methods that take a Shard require its mutex; the others may be called concurrently. Locks: a shard's mutex
+// may be held during calls to the file system; at most one at a time.
 #pragma once
 
 #include <array>
@@ -65,7 +67,8 @@ class FileIndex {
   // as the most recently used.
   void set_open(Shard& shard, Node& node, DiskLocalFile* open);
 
-  // The shard that holds the least recently used evictable file; null when there is none. Others may change that at once.
+  // The shard that holds the least recently used evictable file; null when there is none. Others may change that at
+  // once.
   Shard* shard_to_evict();
 
   uint64_t used_bytes() const { return used_bytes_.load(std::memory_order_relaxed); }

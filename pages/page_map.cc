@@ -56,7 +56,9 @@ struct PageMap::Header {
   uint32_t reserved = 0;
   uint32_t crc = 0;
 
-  uint32_t computed_crc() const { return net::crc32c(std::as_bytes(std::span(this, 1)).first(kHeaderBytes - sizeof crc)); }
+  uint32_t computed_crc() const {
+    return net::crc32c(std::as_bytes(std::span(this, 1)).first(kHeaderBytes - sizeof crc));
+  }
 };
 
 PageMap::PageMap(io::File sidecar, const Header& header)
@@ -159,6 +161,8 @@ Result<std::unique_ptr<PageMap>> PageMap::load(io::File sidecar, const Expected&
   }
   if (map->unchecked_count_ == 0 && header.epoch != expected.epoch) {
     map->header_->epoch = expected.epoch;
+    // Checksums passed over now must not be held against the file later.
+    if (checksums_void) map->header_->flags |= kFlagChecksumsVoid;
     TRY(map->write_header());
   }
   map->settle();

@@ -5,14 +5,14 @@
 //   header  magic "WEIRPAGE", version, kind, flags, page size, file size, salt, epoch, mtime, CRC32C of the above
 //   slot    CRC32C of the page, then a tag: CRC32C of (salt, page number, CRC), lowest bit set
 //
-// all little-endian. A slot proves itself by its tag, so pages become present one 8-byte write at a time, in any order, and a
-// torn or lost write only makes a page absent. A slot may reach the device before its page does: therefore slots are believed
-// without a look at the bytes only while the header's epoch is the folder's (pages/store_dir.h changes it after every stop
-// that may have lost writes); otherwise each page is checked against its CRC when it is first used. So filling never
-// waits for the device.
+// all little-endian. A slot proves itself by its tag, so pages become present one 8-byte write at a time, in any
+// order, and a torn or lost write only makes a page absent. A slot may reach the device before its page does:
+// therefore slots are believed without a look at the bytes only while the header's epoch is the folder's
+// (pages/store_dir.h changes it after every stop that may have lost writes); otherwise each page is checked against
+// its CRC when it is first used. So filling never waits for the device.
 //
-// Kinds: a *presence* map belongs to a file fetched from the UFS, pages without a valid slot are absent. A *checksum* map
-// belongs to a file that is whole; it counts only while size and mtime are what they were when it was made.
+// Kinds: a *presence* map belongs to a file fetched from the UFS, pages without a valid slot are absent. A *checksum*
+// map belongs to a file that is whole; it counts only while size and mtime are what they were when it was made.
 //
 // Threads: all methods may be called concurrently. Locks: mutex_ is a leaf.
 #pragma once
@@ -67,8 +67,8 @@ class PageMap {
   // Writes the absent ones of these pages to `data` and makes them present; returns the bytes written.
   Result<uint64_t> fill(const io::File& data, uint64_t offset, std::span<const std::byte> bytes);
 
-  // Checks those pages of the range that still wait for it. kNotFound: a page is absent. kCorrupt: a page was not what its
-  // CRC says and is absent from now on.
+  // Checks those pages of the range that still wait for it. kNotFound: a page is absent. kCorrupt: a page was not
+  // what its CRC says and is absent from now on.
   Result<void> check(const io::File& data, uint64_t offset, uint64_t size);
   // The same for every present page.
   Result<void> check_present(const io::File& data);

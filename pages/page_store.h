@@ -2,20 +2,22 @@
 //
 // A local file is a plain sparse file, so that the kernel can read and write it directly (passthrough). It is either
 // whole (created here, or all of its pages fetched) or partial (some pages of an object in the UFS are present). It is
-// pinned while it holds bytes that are nowhere else; only files that are not pinned and not open are evicted. Which files are
-// pinned is the metadata's knowledge: the page store keeps it in memory only and is told at start (see recover()).
+// pinned while it holds bytes that are nowhere else; only files that are not pinned and not open are evicted. Which
+// files are pinned is the metadata's knowledge: the page store keeps it in memory only and is told at start (see
+// recover()).
 //
 // Space is accounted by allocated blocks, as the file system reports them. Files that are open and pinned are looked at
 // every 50 ms, since the kernel writes them without telling. Capacity counts all files, the quarantine and removed
-// files that are still open; the pinned limit is pinned_ratio x capacity. Both bound what the store admits; kernel-direct
-// writes to files already open are seen only afterwards, so they can exceed the pinned limit (see
+// files that are still open; the pinned limit is pinned_ratio x capacity. Both bound what the store admits;
+// kernel-direct writes to files already open are seen only afterwards, so they can exceed the pinned limit (see
 // passthrough_writes_allowed()).
 //
 // Threads: all methods may be called concurrently. Locks are leaves: no call goes up or out from under one. All handles
 // must be gone before the store is destroyed.
-// Crash: nothing here decides what is true; a local file unknown to the metadata is garbage and removed by recovery. Bytes
-// fetched from the UFS are never synced: after a stop that may have lost writes their pages are checked against their CRC32C
-// before use. Destroying the store is a clean stop, after which, on the same boot of the machine, nothing is checked.
+// Crash: nothing here decides what is true; a local file unknown to the metadata is garbage and removed by recovery.
+// Bytes fetched from the UFS are never synced: after a stop that may have lost writes their pages are checked against
+// their CRC32C before use. Destroying the store is a clean stop, after which, on the same boot of the machine,
+// nothing is checked.
 #pragma once
 
 #include <cstddef>
@@ -90,8 +92,8 @@ class LocalFile {
   virtual bool complete() const = 0;
   // Whether [offset, offset + size) is present; bytes beyond the object's size count as present.
   virtual bool present(uint64_t offset, uint64_t size) const = 0;
-  // The first maximal run of absent pages inside [offset, offset + size), as byte range widened to whole pages and cut to the
-  // object's size; {0, 0} when all is present.
+  // The first maximal run of absent pages inside [offset, offset + size), as byte range widened to whole pages and
+  // cut to the object's size; {0, 0} when all is present.
   struct ByteRange {
     uint64_t offset = 0;
     uint64_t size = 0;
@@ -138,8 +140,8 @@ class PageStore {
 
   virtual Result<LocalFileStat> stat(LocalFileId id) = 0;
 
-  // Pin a fetched file before it is written in place, and verify() it before that: from then on its pages have no CRC32C to
-  // be checked against.
+  // Pin a fetched file before it is written in place, and verify() it before that: from then on its pages have no
+  // CRC32C to be checked against.
   virtual void set_pin(LocalFileId id, Pin pin) = 0;
 
   // Flushes the file's data, so that the mapping is write-protected and later changes move the ctime, and returns the
@@ -156,8 +158,9 @@ class PageStore {
   virtual Result<void> record_checksums(const LocalFile& file, const ContentStamp& stamp,
                                         std::span<const uint32_t> page_crcs) = 0;
 
-  // Room for writes through the daemon. Below the soft mark at once; above it waits up to `slow_max` in proportion to how
-  // far, or until the pinned bytes are below the mark again; kNoSpace at the hard limit. Evicts clean files as needed.
+  // Room for writes through the daemon. Below the soft mark at once; above it waits up to `slow_max` in proportion to
+  // how far, or until the pinned bytes are below the mark again; kNoSpace at the hard limit. Evicts clean files as
+  // needed.
   virtual Result<void> admit(uint64_t bytes, Duration slow_max) = 0;
   // False above the soft mark: then files are better opened for writing through the daemon, which admits each write.
   virtual bool passthrough_writes_allowed() const = 0;

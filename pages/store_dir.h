@@ -8,9 +8,10 @@
 //   files/ab/ID.pages    see pages/page_map.h
 //   quarantine/          files taken out of service, under the same names
 //
-// The epoch is a random number that stays the same for as long as nothing that was written can have been lost unseen: it is
-// kept when the last user stopped cleanly during the present boot of the machine (the page cache then still stands behind
-// every write), else a new one is drawn. Nothing here needs an fsync for that: a state that is lost means a new epoch.
+// The epoch is a random number that stays the same for as long as nothing that was written can have been lost unseen:
+// it is kept when the last user stopped cleanly during the present boot of the machine (the page cache then still
+// stands behind every write), else a new one is drawn. Nothing here needs an fsync for that: a state that is lost
+// means a new epoch.
 //
 // Threads: all methods may be called concurrently.
 #pragma once

@@ -1,7 +1,7 @@
 // testing/fault_io.h -- makes files fail, be short, run out of space, and forget what was not synced.
 //
-// Installs itself as the hook of io/fault.h while it lives; one at a time. Only operations through io::File and io::Directory are
-// seen. With `only_below` set, only descriptors and names whose path begins with it are.
+// Installs itself as the hook of io/fault.h while it lives; one at a time. Only operations through io::File and
+// io::Directory are seen. With `only_below` set, only descriptors and names whose path begins with it are.
 // Threads: all methods may be called concurrently.
 #pragma once
 
@@ -35,8 +35,8 @@ class FaultIo final : public io::FaultHook {
   void fill_up_after(uint64_t bytes);
   void heal();  // none of the above any more
 
-  // From now on remembers what a power loss would undo: contents and sizes not synced since, and new files that were never
-  // synced (their file or their directory). Renames and unlinks are taken as durable at once.
+  // From now on remembers what a power loss would undo: contents and sizes not synced since, and new files that were
+  // never synced (their file or their directory). Renames and unlinks are taken as durable at once.
   void track_unsynced();
   // The power loss: undoes it, also behind descriptors that are still open.
   void drop_unsynced();
