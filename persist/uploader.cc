@@ -29,8 +29,8 @@ struct Buffer {
 
 uint64_t part_bytes_for(uint64_t file_bytes, uint64_t part_bytes) {
   const uint64_t least = (file_bytes + ufs::kPartsMax - 1) / ufs::kPartsMax;
-  const uint64_t rounded = (least + kPartGranuleBytes - 1) / kPartGranuleBytes * kPartGranuleBytes;
-  return std::max(part_bytes, rounded);
+  if (least <= part_bytes) return part_bytes;
+  return (least + kPartGranuleBytes - 1) / kPartGranuleBytes * kPartGranuleBytes;
 }
 
 // What shows that the bytes read are the claimed generation's.

@@ -1,0 +1,373 @@
+// What persist/ promises, one fact a test, through the layers below and a bucket that fails as told.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <thread>
+
+#include "base/failpoint.h"
+#include "base/log.h"
+#include "meta/object_attributes.h"
+#include "testing/fault_ufs.h"
+#include "tests/model/persist_volume.h"
+
+namespace weir::persist {
+namespace {
+
+using meta::Urgency;
+using testing::FaultUfs;
+using testing::UfsCall;
+using testing::UfsFault;
+
+constexpr Duration kLong = std::chrono::seconds(30);
+constexpr auto kReplaced = meta::RenameMode::kReplace;
+
+Deadline later() { return Deadline::after(kLong); }
+std::string large(char c) { return std::string(5 * PersistVolume::kPartBytes + 17, c); }
+
+class PersistScenario : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    set_log_level(LogLevel::kError);
+    volume_.mount(faults_);
+    volume_.start();
+  }
+  void TearDown() override { volume_.stop(); }
+
+  Generation generation(InodeId inode) { return Generation(volume_.names().load(inode)->generation()); }
+  template <typename Condition>
+  bool eventually(Condition condition) {
+    for (const Deadline deadline = later(); !deadline.expired();) {
+      if (condition()) return true;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    return false;
+  }
+
+  PersistVolume volume_;
+  std::shared_ptr<FaultUfs> faults_ = std::make_shared<FaultUfs>(volume_.bucket(), 1);
+};
+
+TEST_F(PersistScenario, a_file_arrives_with_its_attributes) {
+  const InodeId file = volume_.create(volume_.root(), "a", "hello");
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("a"), "hello");
+  const auto head = volume_.head("a");
+  EXPECT_EQ(head->attributes.user.at("mode"), std::to_string(S_IFREG | 0644));
+  EXPECT_EQ(meta::from_object(*head).mtime_ns, volume_.names().load(file)->mtime_ns());
+  EXPECT_EQ(meta::owner_of(head->attributes)->inode, file);
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, a_small_file_costs_one_request) {
+  for (int i = 0; i < 20; ++i) volume_.create(volume_.root(), "f" + std::to_string(i), "x");
+  volume_.quiesce();
+  EXPECT_EQ(faults_->calls(), 20u);
+}
+
+TEST_F(PersistScenario, what_is_removed_at_once_costs_no_request) {
+  volume_.create(volume_.root(), "a", "x");
+  volume_.unlink(volume_.root(), "a");
+  volume_.quiesce();
+  EXPECT_EQ(faults_->calls(), 0u);
+}
+
+TEST_F(PersistScenario, a_large_file_goes_up_in_parts) {
+  volume_.create(volume_.root(), "big", large('x'));
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("big"), large('x'));
+  EXPECT_EQ(faults_->calls(UfsCall::kUploadPart), 6u);
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_upload_in_parts_goes_on_after_a_restart) {
+  {
+    const ArmedFailpoint crash("persist.parts_sent", [] { return fail(ErrorCode::kCancelled); });
+    volume_.create(volume_.root(), "big", large('x'));
+    ASSERT_TRUE(eventually([&] { return faults_->calls(UfsCall::kUploadPart) == 6; }));
+    volume_.stop();
+  }
+  faults_->reset_counters();
+  auto fresh = std::make_shared<FaultUfs>(volume_.bucket(), 1);
+  volume_.mount(fresh);
+  volume_.start();
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("big"), large('x'));
+  EXPECT_EQ(fresh->calls(UfsCall::kUploadPart), 0u);
+  EXPECT_EQ(fresh->calls(UfsCall::kCreateMultipart), 0u);
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_upload_whose_commit_was_lost_is_not_sent_again) {
+  {
+    const ArmedFailpoint crash("persist.uploaded", [] { return fail(ErrorCode::kCancelled); });
+    volume_.create(volume_.root(), "a", "once");
+    ASSERT_TRUE(eventually([&] { return volume_.object("a").has_value(); }));
+    volume_.stop();
+  }
+  auto fresh = std::make_shared<FaultUfs>(volume_.bucket(), 1);
+  volume_.mount(fresh);
+  volume_.start();
+  volume_.quiesce();
+  EXPECT_EQ(fresh->calls(UfsCall::kPut), 0u);
+  EXPECT_TRUE(volume_.conflicts().empty());
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, writing_renaming_and_writing_again_keeps_both) {
+  const InodeId first = volume_.create(volume_.root(), "a", "first");
+  volume_.quiesce();
+  volume_.evict(first);
+  volume_.rename(volume_.root(), "a", volume_.root(), "b", kReplaced);
+  volume_.create(volume_.root(), "a", "second", Urgency::kUrgent);
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("a"), "second");
+  EXPECT_EQ(volume_.object("b"), "first");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_exchange_of_evicted_files_goes_through_a_third_key) {
+  const InodeId a = volume_.create(volume_.root(), "a", "first");
+  const InodeId b = volume_.create(volume_.root(), "b", "second");
+  volume_.quiesce();
+  volume_.evict(a);
+  volume_.evict(b);
+  volume_.rename(volume_.root(), "a", volume_.root(), "b", meta::RenameMode::kExchange);
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("a"), "second");
+  EXPECT_EQ(volume_.object("b"), "first");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, a_directory_takes_its_objects_along) {
+  const InodeId directory = volume_.make_directory(volume_.root(), "d");
+  for (int i = 0; i < 50; ++i) volume_.create(directory, "f" + std::to_string(i), std::to_string(i));
+  volume_.quiesce();
+  volume_.rename(volume_.root(), "d", volume_.root(), "e", kReplaced);
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("e/f7"), "7");
+  EXPECT_FALSE(volume_.object("d/f7"));
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, a_checkpoint_renamed_while_it_goes_up_ends_under_its_last_name) {
+  const InodeId directory = volume_.make_directory(volume_.root(), "ckpt.tmp");
+  std::atomic<bool> renamed = false;
+  const ArmedFailpoint slow("persist.part_sent", [&]() -> Result<void> {
+    while (!renamed) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return {};
+  });
+  volume_.create(directory, "model", large('1'));
+  ASSERT_TRUE(eventually([&] { return faults_->calls(UfsCall::kUploadPart) > 0; }));
+  volume_.rename(volume_.root(), "ckpt.tmp", volume_.root(), "ckpt-100", kReplaced);
+  const InodeId next = volume_.make_directory(volume_.root(), "ckpt.tmp");
+  volume_.create(next, "model", large('2'));
+  renamed = true;
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("ckpt-100/model"), large('1'));
+  EXPECT_EQ(volume_.object("ckpt.tmp/model"), large('2'));
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, a_foreign_object_is_kept_beside_the_file) {
+  volume_.put_object("a", "theirs");
+  volume_.create(volume_.root(), "a", "ours");
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("a"), "ours");
+  ASSERT_EQ(volume_.conflicts().size(), 1u);
+  EXPECT_TRUE(volume_.conflicts()[0].starts_with("a.conflict-"));
+  EXPECT_EQ(volume_.object(volume_.conflicts()[0]), "theirs");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_object_replaced_in_the_bucket_is_kept_when_the_file_was_written_meanwhile) {
+  const InodeId file = volume_.create(volume_.root(), "a", "one");
+  volume_.quiesce();
+  volume_.put_object("a", "theirs");
+  volume_.overwrite(file, "two");
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("a"), "two");
+  ASSERT_EQ(volume_.conflicts().size(), 1u);
+  EXPECT_EQ(volume_.object(volume_.conflicts()[0]), "theirs");
+}
+
+TEST_F(PersistScenario, a_file_changed_while_it_is_read_is_not_published) {
+  const InodeId file = volume_.create(volume_.root(), "a", "one");
+  volume_.quiesce();
+  std::atomic<int> reads = 0;
+  const ArmedFailpoint writer("persist.read", [&]() -> Result<void> {
+    if (reads.fetch_add(1) > 0) return {};
+    const auto local = volume_.open_for_write(file);
+    (void)local->file().write_at(0, std::string_view("torn"));
+    volume_.commit(file, *local);
+    volume_.close(file);
+    EXPECT_EQ(volume_.object("a"), "one");
+    return {};
+  });
+  volume_.overwrite(file, "two");
+  volume_.quiesce();
+  EXPECT_GE(reads, 2);
+  EXPECT_EQ(volume_.object("a"), "torn");
+  EXPECT_GE(volume_.persister().stats().changed_while_uploading, 1u);
+}
+
+TEST_F(PersistScenario, of_an_open_file_only_committed_bytes_are_published) {
+  const InodeId file = volume_.create(volume_.root(), "a", "one");
+  volume_.quiesce();
+  const auto local = volume_.open_for_write(file);
+  ASSERT_TRUE(local->file().write_at(0, std::string_view("two")).has_value());
+  volume_.commit(file, *local, Urgency::kUrgent);
+  ASSERT_TRUE(volume_.persister().wait_persisted(file, generation(file), later()).has_value());
+  EXPECT_EQ(volume_.object("a"), "two");
+
+  volume_.commit(file, *local, Urgency::kUrgent);
+  ASSERT_TRUE(local->file().write_at(0, std::string_view("six")).has_value());
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_EQ(volume_.object("a"), "two");
+  volume_.commit(file, *local, Urgency::kUrgent);
+  ASSERT_TRUE(volume_.persister().wait_persisted(file, generation(file), later()).has_value());
+  EXPECT_EQ(volume_.object("a"), "six");
+  volume_.close(file);
+}
+
+TEST_F(PersistScenario, an_outage_keeps_the_order_and_ends_within_seconds) {
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kUnavailable});
+  for (int i = 0; i < 10; ++i) volume_.create(volume_.root(), "f" + std::to_string(i), "x");
+  ASSERT_TRUE(eventually([&] { return volume_.persister().stats().errors_unavailable > 0; }));
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  const auto waiting = volume_.persister().list(100);
+  for (const auto& item : *waiting) EXPECT_EQ(item.attempts, 0u) << item.path;
+  faults_->clear();
+  const auto drained = volume_.persister().drain(Deadline::after(std::chrono::seconds(10)));
+  EXPECT_TRUE(drained.has_value()) << drained.error().to_string();
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, one_bad_object_does_not_stop_the_others) {
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kUnavailable, .call = UfsCall::kPut,
+                .key_part = "bad"});
+  const InodeId bad = volume_.create(volume_.root(), "bad", "x");
+  for (int i = 0; i < 10; ++i) volume_.create(volume_.root(), "f" + std::to_string(i), "x");
+  EXPECT_TRUE(eventually([&] { return volume_.object("f9").has_value(); }));
+  EXPECT_TRUE(eventually([&] { return (*volume_.persister().item(bad))->attempts > 0; }));
+  faults_->clear();
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("bad"), "x");
+}
+
+TEST_F(PersistScenario, a_refusal_is_told_and_retried) {
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kDenied, .call = UfsCall::kPut});
+  const InodeId file = volume_.create(volume_.root(), "a", "x", Urgency::kUrgent);
+  EXPECT_TRUE(failed_with(volume_.persister().wait_persisted(file, generation(file), later()), ErrorCode::kDenied));
+  EXPECT_TRUE(failed_with(volume_.persister().refusal(file), ErrorCode::kDenied));
+  const auto item = *volume_.persister().item(file);
+  ASSERT_TRUE(item.has_value());
+  EXPECT_TRUE(item->refused);
+  EXPECT_FALSE(item->last_error.empty());
+  EXPECT_EQ(item->path, "/s3/a");
+  faults_->clear();
+  ASSERT_TRUE(volume_.persister().retry(std::nullopt).has_value());
+  volume_.quiesce();
+  EXPECT_TRUE(volume_.persister().refusal(file).has_value());
+}
+
+TEST_F(PersistScenario, lost_replies_make_no_conflicts) {
+  faults_->add({.kind = UfsFault::Kind::kFailAfter, .error = ErrorCode::kMayHaveHappened, .probability = 0.3});
+  std::vector<InodeId> files;
+  for (int i = 0; i < 20; ++i) files.push_back(volume_.create(volume_.root(), "f" + std::to_string(i), "x"));
+  volume_.create(volume_.root(), "big", large('x'));
+  std::this_thread::sleep_for(std::chrono::milliseconds(400));
+  for (int i = 0; i < 10; ++i)
+    volume_.rename(volume_.root(), "f" + std::to_string(i), volume_.root(), "g" + std::to_string(i), kReplaced);
+  volume_.overwrite(files[15], "y");
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  faults_->clear();
+  volume_.quiesce();
+  EXPECT_TRUE(volume_.conflicts().empty());
+  EXPECT_EQ(volume_.object("f15"), "y");
+  EXPECT_EQ(volume_.object("g3"), "x");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, stop_returns_by_its_deadline_though_the_store_is_a_black_hole) {
+  auto hole = std::make_shared<FaultUfs>(volume_.bucket(), 1);
+  hole->add({.kind = UfsFault::Kind::kBlackHole});
+  volume_.stop();
+  volume_.options().call_timeout = std::chrono::minutes(10);
+  volume_.mount(hole);
+  volume_.start();
+  volume_.create(volume_.root(), "a", "x");
+  volume_.create(volume_.root(), "big", large('x'));
+  ASSERT_TRUE(eventually([&] { return hole->calls() >= 2; }));
+  const Deadline deadline = Deadline::after(std::chrono::seconds(4));
+  volume_.persister().stop(deadline);
+  EXPECT_FALSE(Deadline::at(deadline.time() + std::chrono::seconds(2)).expired());
+}
+
+TEST_F(PersistScenario, attributes_alone_are_copied_in_place) {
+  const InodeId file = volume_.create(volume_.root(), "a", "x");
+  volume_.quiesce();
+  volume_.evict(file);
+  ASSERT_TRUE(volume_.names().set_attributes(file, {.permissions = 0600}).has_value());
+  volume_.quiesce();
+  EXPECT_EQ(faults_->calls(UfsCall::kPut), 1u);
+  EXPECT_EQ(volume_.head("a")->attributes.user.at("mode"), std::to_string(S_IFREG | 0600));
+  EXPECT_EQ(volume_.object("a"), "x");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_unlinked_file_takes_its_object_along_but_not_a_foreign_one) {
+  volume_.create(volume_.root(), "a", "x");
+  volume_.create(volume_.root(), "b", "y");
+  volume_.quiesce();
+  volume_.rename(volume_.root(), "b", volume_.root(), "c", kReplaced);
+  volume_.unlink(volume_.root(), "a");
+  volume_.quiesce();
+  EXPECT_EQ(volume_.keys(), std::vector<std::string>{"c"});
+}
+
+TEST_F(PersistScenario, an_unlinked_file_that_is_open_lives_on_when_its_name_is_taken) {
+  const InodeId file = volume_.create(volume_.root(), "a", "old");
+  volume_.quiesce();
+  volume_.evict(file);
+  ASSERT_TRUE(volume_.names().unlink(volume_.root(), "a", meta::InUse::kYes).has_value());
+  const InodeId next = volume_.create(volume_.root(), "a", "new", Urgency::kUrgent);
+  ASSERT_TRUE(volume_.persister().wait_persisted(next, generation(next), later()).has_value());
+  EXPECT_EQ(volume_.object("a"), "new");
+  EXPECT_EQ(volume_.read_home(file), "old");
+  ASSERT_TRUE(volume_.names().reclaim(file).has_value());
+  volume_.quiesce();
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, a_persisted_file_may_be_evicted_and_one_written_since_may_not) {
+  const InodeId file = volume_.create(volume_.root(), "a", "x");
+  volume_.quiesce();
+  const LocalFileId local(volume_.names().load(file)->local_file());
+  volume_.overwrite(file, "y");
+  EXPECT_FALSE(volume_.pages().evict(local));
+  volume_.quiesce();
+  EXPECT_TRUE(volume_.pages().evict(local));
+}
+
+TEST_F(PersistScenario, symlinks_and_directories_have_objects) {
+  ASSERT_TRUE(volume_.names().make_symlink(volume_.root(), "l", "../target", {}).has_value());
+  volume_.make_directory(volume_.root(), "d");
+  volume_.quiesce();
+  EXPECT_EQ(meta::decode_symlink(*volume_.object("l")).value(), "../target");
+  EXPECT_EQ(meta::from_object(*volume_.head("l")).type, format::SYMLINK);
+  EXPECT_EQ(volume_.object("d/"), "");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, drain_tells_what_is_left) {
+  faults_->add({.kind = UfsFault::Kind::kFailBefore});
+  volume_.create(volume_.root(), "a", "xyz");
+  const auto drained = volume_.persister().drain(Deadline::after(std::chrono::milliseconds(10)));
+  ASSERT_TRUE(failed_with(drained, ErrorCode::kTimedOut));
+  EXPECT_NE(drained.error().context().find("1 files (3 bytes)"), std::string::npos) << drained.error().to_string();
+  faults_->clear();
+}
+
+}  // namespace
+}  // namespace weir::persist
