@@ -1,5 +1,6 @@
 #include "net/encoding.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstdint>
@@ -154,6 +155,26 @@ std::string uri_encode(std::string_view text) { return percent_encode(text, '\0'
 std::string uri_encode_path(std::string_view path) { return percent_encode(path, '/'); }
 std::string uri_decode(std::string_view text) { return percent_decode(text, '\0'); }
 std::string form_decode(std::string_view text) { return percent_decode(text, '+'); }
+
+bool is_utf8(std::string_view text) {
+  size_t i = 0;
+  while (i < text.size()) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+    if (length == 0 || i + length > text.size()) return false;
+    uint32_t point = length == 1 ? lead : lead & (0x7fu >> length);
+    for (size_t k = 1; k < length; ++k) {
+      const auto next = static_cast<unsigned char>(text[i + k]);
+      if ((next & 0xc0) != 0x80) return false;
+      point = point << 6 | (next & 0x3f);
+    }
+    const bool overlong = (length == 3 && point < 0x800) || (length == 4 && point < 0x10000);
+    const bool surrogate = point >= 0xd800 && point <= 0xdfff;
+    if (overlong || surrogate || point > 0x10ffff) return false;
+    i += length;
+  }
+  return true;
+}
 
 std::string http_date(WallTime time) {
   const CivilTime t = civil(time);

@@ -27,6 +27,9 @@ std::string uri_encode_path(std::string_view path);  // keeps '/'
 std::string uri_decode(std::string_view text);
 std::string form_decode(std::string_view text);  // as uri_decode, and '+' is a space
 
+// Shortest forms only, no surrogates (RFC 3629).
+bool is_utf8(std::string_view text);
+
 // "Fri, 24 May 2013 00:00:00 GMT" (RFC 9110, the preferred form).
 std::string http_date(WallTime time);
 std::optional<WallTime> parse_http_date(std::string_view text);

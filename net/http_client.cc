@@ -17,6 +17,7 @@ namespace {
 
 constexpr long kSocketBufferBytes = 512 << 10;
 constexpr size_t kPacedPieceBytes = 64 << 10;  // what one read from the body takes while a rate limit is on
+constexpr Duration kTimerSlack = std::chrono::milliseconds(10);  // libcurl's timeouts may fire a little early
 constexpr auto kPacingStepMax = std::chrono::milliseconds(100);
 
 struct FreeHandle {
@@ -232,7 +233,8 @@ void prepare(Exchange& exchange, CURLSH* share, const HttpClientOptions& options
   if (exchange.deadline.time() != TimePoint::max()) {
     curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, std::max(1L, milliseconds_of(left)));
   }
-  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, std::max(1L, milliseconds_of(std::min(left, options.connect_timeout))));
+  curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS,
+                   std::max(1L, milliseconds_of(std::min(left, options.connect_timeout))));
   const Duration stall = request.stall_timeout > Duration::zero() ? request.stall_timeout : options.stall_timeout;
   curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
   curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, std::max(1L, milliseconds_of(stall) / 1'000));
@@ -333,7 +335,7 @@ std::expected<HttpResponse, HttpError> HttpClient::exchange(const HttpRequest& r
                   exchange.sendings > 0};
   if (impl_->stopped) {
     error.kind = HttpErrorKind::kStopped;
-  } else if (deadline.expired()) {
+  } else if (deadline.left() <= (code == CURLE_OPERATION_TIMEDOUT ? kTimerSlack : Duration::zero())) {
     error.kind = HttpErrorKind::kTimedOut;
   } else if (code == CURLE_OPERATION_TIMEDOUT) {
     error.kind = HttpErrorKind::kStalled;

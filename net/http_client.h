@@ -1,8 +1,8 @@
 // net/http_client.h -- HTTP/1.1 exchanges over a bounded pool of kept-alive connections (libcurl).
 //
-// An exchange blocks its thread; bodies travel from and into the caller's memory. There are no retries here but the one
-// libcurl makes when a kept-alive connection turns out to be dead; `resent` tells of it, since the server may have acted
-// on the first sending.
+// An exchange blocks its thread; bodies travel from and into the caller's memory. There are no retries here but the
+// one libcurl makes when a kept-alive connection turns out to be dead; `resent` tells of it, since the server may have
+// acted on the first sending.
 // Threads: all methods may be called concurrently; the destructor only when no call is running.
 #pragma once
 

@@ -1,5 +1,6 @@
 #include "net/s3_xml.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <pugixml.hpp>
 #include <sstream>
@@ -10,7 +11,8 @@ namespace weir::net {
 namespace {
 
 // The root element when it has this name, whatever its namespace.
-Result<pugi::xml_node> root(pugi::xml_document& document, std::string_view xml, std::initializer_list<std::string_view> names) {
+Result<pugi::xml_node> root(pugi::xml_document& document, std::string_view xml,
+                            std::initializer_list<std::string_view> names) {
   const auto parsed = document.load_buffer(xml.data(), xml.size(), pugi::parse_default | pugi::parse_ws_pcdata_single);
   if (parsed) {
     for (const pugi::xml_node node : document.children()) {
@@ -146,24 +148,11 @@ std::string delete_xml(const std::vector<std::string>& keys) {
 }
 
 bool xml_can_carry(std::string_view text) {
-  size_t i = 0;
-  while (i < text.size()) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    if (lead < 0x20 || lead == 0x7f) return false;
-    const size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
-    if (length == 0 || i + length > text.size()) return false;
-    uint32_t point = length == 1 ? lead : lead & (0x7fu >> length);
-    for (size_t k = 1; k < length; ++k) {
-      const auto next = static_cast<unsigned char>(text[i + k]);
-      if ((next & 0xc0) != 0x80) return false;
-      point = point << 6 | (next & 0x3f);
-    }
-    const bool overlong = (length == 3 && point < 0x800) || (length == 4 && point < 0x10000);
-    const bool surrogate = point >= 0xd800 && point <= 0xdfff;
-    if (overlong || surrogate || point > 0x10ffff || point == 0xfffe || point == 0xffff) return false;
-    i += length;
+  for (const char* barred : {"\xef\xbf\xbe", "\xef\xbf\xbf"}) {  // U+FFFE, U+FFFF
+    if (text.contains(barred)) return false;
   }
-  return true;
+  const bool clean = std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  return clean && is_utf8(text);
 }
 
 std::string_view without_quotes(std::string_view etag) {

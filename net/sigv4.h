@@ -54,8 +54,8 @@ std::string signature(const Sha256& key, std::string_view string_to_sign);
 void sign_headers(std::string_view method, std::string_view path, const Query& query, Headers& headers,
                   std::string_view payload_hash, const Credentials& credentials, std::string_view region, WallTime now);
 
-// Returns the query of a presigned request: `query` and the X-Amz-* parameters, the signature last. Only the host is signed.
-// `valid` is at most seven days.
+// Returns the query of a presigned request: `query` and the X-Amz-* parameters, the signature last. Only the host is
+// signed. `valid` is at most seven days.
 Query presign(std::string_view method, std::string_view host, std::string_view path, const Query& query,
               const Credentials& credentials, std::string_view region, WallTime now, std::chrono::seconds valid);
 

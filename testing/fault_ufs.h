@@ -2,7 +2,8 @@
 //
 // Faults are tried in the order in which they were added; the first that matches a call is applied. A probability is
 // drawn from the seed, so one thread's calls replay exactly.
-// Threads: as UnderStore; faults may be added and cleared while calls run. mutex_ is a leaf: the store is called without.
+// Threads: as UnderStore; faults may be added and cleared while calls run. mutex_ is a leaf: the store is called
+// without.
 #pragma once
 
 #include <array>
@@ -57,7 +58,7 @@ struct UfsFault {
   Duration delay{};
 };
 
-class FaultUfs final : public ufs::UnderStore {
+class FaultUfs : public ufs::UnderStore {
  public:
   // `store` outlives this.
   FaultUfs(ufs::UnderStore& store, uint64_t seed, const Clock& clock = system_clock());

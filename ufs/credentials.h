@@ -1,4 +1,5 @@
-// ufs/credentials.h -- where S3 credentials come from: properties, else the environment, else the shared credentials file.
+// ufs/credentials.h -- where S3 credentials come from: properties, else the environment, else the shared credentials
+// file.
 //
 // Names of variables and the file's format: AWS SDKs and Tools reference guide, "Shared config and credentials files".
 // Threads: all methods may be called concurrently.

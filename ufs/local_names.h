@@ -21,8 +21,8 @@ inline constexpr std::string_view kHidden = ".weir-ufs";
 // Whether the key, less one trailing slash, is the path of a file or directory of its own.
 bool is_path(std::string_view key);
 
-// Letters, digits, '-' and '_' stay, other bytes become %XX; cut into components of 200 bytes, of which those that go on
-// end in '~'. Distinct keys have distinct names, and no name is a directory of another.
+// Letters, digits, '-' and '_' stay, other bytes become %XX; cut into components of 200 bytes, of which those that go
+// on end in '~'. Distinct keys have distinct names, and no name is a directory of another.
 std::string escape(std::string_view key);
 // Of a name that escape() made; nothing for other names.
 std::optional<std::string> unescape(std::string_view name);

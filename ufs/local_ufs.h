@@ -1,13 +1,15 @@
 // ufs/local_ufs.h -- an UnderStore that is a directory: every object a plain file under its own path.
 //
-// Objects appear whole: they are written to a hidden file, made durable and renamed. `dir/` without data is a directory
-// that carries a mark; directories without one are not objects, and vanish with their last object. Keys that a path cannot
-// hold are kept in the hidden directory (ufs/local_names.h). Symbolic links and special files are not objects.
-// An etag is made of a file's modification time, which is set to a time of its own by each write, inode and size. So it
-// changes when another program changes the file, and needs no extended attributes. User metadata are one extended
-// attribute, or a hidden file where the file system has none, and count only while the etag is the one they were set for.
-// Threads: as UnderStore; several processes may use one directory. Names change under flock, so conditions hold among all
-// that go through LocalUfs. Crash: a write that had not returned is there whole or not at all; leftovers are hidden.
+// Objects appear whole: they are written to a hidden file, made durable and renamed. `dir/` without data is a
+// directory that carries a mark; directories without one are not objects, and vanish with their last object. Keys that
+// a path cannot hold are kept in the hidden directory (ufs/local_names.h). Symbolic links and special files are not
+// objects. An etag is made of a file's modification time, which is set to a time of its own by each write, inode and
+// size. So it changes when another program changes the file, and needs no extended attributes. User metadata are one
+// extended attribute, or a hidden file where the file system has none, and count only while the etag is the one they
+// were set for.
+// Threads: as UnderStore; several processes may use one directory. Names change under flock, so conditions hold among
+// all that go through LocalUfs. Crash: a write that had not returned is there whole or not at all; leftovers are
+// hidden.
 #pragma once
 
 #include <memory>

@@ -50,7 +50,8 @@ Result<std::vector<std::string>> LocalWalk::names_in(const std::string& director
     }
     if (type == io::FileType::kDirectory) name += '/';
     if (type != io::FileType::kDirectory && type != io::FileType::kRegular) return io::Visit::kContinue;
-    if (directory.size() + name.size() <= kKeyBytesMax && meets_prefix(directory + name)) names.push_back(std::move(name));
+    if (directory.size() + name.size() > kKeyBytesMax || !meets_prefix(directory + name)) return io::Visit::kContinue;
+    names.push_back(std::move(name));
     return io::Visit::kContinue;
   }));
   std::ranges::sort(names);

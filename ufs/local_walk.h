@@ -1,7 +1,7 @@
 // ufs/local_walk.h -- the objects of a LocalUfs in the order of their keys.
 //
-// A directory sorts as `name/`, so a depth-first walk over sorted names is in byte order of keys; the escaped objects are
-// merged in.
+// A directory sorts as `name/`, so a depth-first walk over sorted names is in byte order of keys; the escaped objects
+// are merged in.
 #pragma once
 
 #include <string>

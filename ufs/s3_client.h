@@ -1,7 +1,7 @@
 // ufs/s3_client.h -- one signed S3 request, tried until it is answered for good or its deadline passes.
 //
-// Retries back off exponentially with full jitter, from 50 ms to 5 s, and at least as long as Retry-After says. When the
-// next try would not begin before the deadline the last failure is returned at once.
+// Retries back off exponentially with full jitter, from 50 ms to 5 s, and at least as long as Retry-After says. When
+// the next try would not begin before the deadline the last failure is returned at once.
 // After a 403 the credentials are looked up again, and the request is repeated when they have changed.
 // Threads: all methods may be called concurrently.
 #pragma once
@@ -25,7 +25,8 @@
 namespace weir::ufs {
 
 enum class Addressing : uint8_t { kAuto, kPath, kVirtual };
-// What protects a body on its way, besides the checksum that always goes along: its SHA-256 under the signature, or TLS.
+// What protects a body on its way, besides the checksum that always goes along: its SHA-256 under the signature, or
+// TLS.
 enum class PayloadSigning : uint8_t {
   kAuto,    // signed on http, and on https until the store has shown that it verifies checksums
   kAlways,

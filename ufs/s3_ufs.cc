@@ -26,6 +26,13 @@ constexpr size_t kCopyThreads = 8;
 constexpr std::string_view kMetadataHeader = "x-amz-meta-";
 constexpr const char* kChecksumHeader = "x-amz-checksum-crc32c";
 
+// S3's keys are UTF-8; of other bytes stores make something else, and then refuse the signature.
+Result<void> check_s3_key(std::string_view prefix, std::string_view key) {
+  TRY(check_key(prefix, key));
+  if (net::is_utf8(key)) return {};
+  return fail(ErrorCode::kInvalid, "an S3 object key must be UTF-8: " + net::uri_encode_path(key));
+}
+
 std::string quoted(std::string_view etag) { return '"' + std::string(etag) + '"'; }
 
 std::optional<uint64_t> number(std::string_view text) {
@@ -151,7 +158,7 @@ Result<void> S3Ufs::confirm_bucket(Deadline deadline) {
 }
 
 Result<S3Ufs::StoredObject> S3Ufs::load(std::string_view key, Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   auto answer = client_->call(
       {.method = Method::kHead, .key = full_key(key), .headers = {{"x-amz-checksum-mode", "ENABLED"}}}, deadline);
   if (!answer) {
@@ -184,7 +191,7 @@ Result<ObjectHead> S3Ufs::head(std::string_view key, Deadline deadline) {
 
 Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
                           const std::optional<Etag>& if_match, Deadline deadline, ObjectInfo* info) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   const auto at_end = [&]() -> Result<size_t> {
     TRY_ASSIGN(ObjectHead found, head(key, deadline));
     if (if_match && found.info.etag != *if_match) {
@@ -214,7 +221,8 @@ Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::
     const std::string_view range = net::header(http.headers, "content-range");
     const auto total = http.status == 206 ? number(range.substr(range.find('/') + 1))
                                           : std::optional<uint64_t>(offset + http.sink_bytes);
-    const bool starts_right = http.status == 206 ? range.starts_with("bytes " + std::to_string(offset) + '-') : offset == 0;
+    const bool starts_right =
+        http.status == 206 ? range.starts_with("bytes " + std::to_string(offset) + '-') : offset == 0;
     const bool complete = total && *total >= offset && starts_right &&
                           http.sink_bytes == std::min<uint64_t>(buffer.size(), *total - offset);
     bool intact = true;
@@ -249,7 +257,7 @@ Result<void> S3Ufs::check_ahead(std::string_view key, const Conditions& conditio
 
 Result<Etag> S3Ufs::put(std::string_view key, std::span<const std::byte> body, const PutOptions& options,
                         Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   TRY(check_attributes(options.attributes));
   TRY(check_conditions(options.conditions));
   TRY(check_body(body.size()));
@@ -282,7 +290,7 @@ Result<Etag> S3Ufs::put(std::string_view key, std::span<const std::byte> body, c
 
 Result<std::string> S3Ufs::create_multipart(std::string_view key, const ObjectAttributes& attributes,
                                             Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   TRY(check_attributes(attributes));
   S3Request request{.method = Method::kPost, .key = full_key(key), .query = {{"uploads", ""}}};
   add_attributes(request.headers, attributes);
@@ -294,7 +302,7 @@ Result<std::string> S3Ufs::create_multipart(std::string_view key, const ObjectAt
 
 Result<Part> S3Ufs::upload_part(std::string_view key, std::string_view upload_id, uint32_t part_number,
                                 std::span<const std::byte> body, Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   TRY(check_part_number(part_number));
   TRY(check_body(body.size()));
   S3Request request{.method = Method::kPut,
@@ -314,8 +322,8 @@ Result<Part> S3Ufs::upload_part(std::string_view key, std::string_view upload_id
 Result<Part> S3Ufs::upload_part_copy(std::string_view key, std::string_view upload_id, uint32_t part_number,
                                      std::string_view source, const std::optional<Etag>& source_if_match,
                                      uint64_t offset, uint64_t size, Deadline deadline) {
-  TRY(check_key(prefix(), key));
-  TRY(check_key(prefix(), source));
+  TRY(check_s3_key(prefix(), key));
+  TRY(check_s3_key(prefix(), source));
   TRY(check_part_number(part_number));
   TRY(check_body(size));
   if (size == 0) return fail(ErrorCode::kInvalid, uri() + ": a copied part must not be empty");
@@ -340,7 +348,7 @@ Result<Part> S3Ufs::upload_part_copy(std::string_view key, std::string_view uplo
 Result<Etag> S3Ufs::complete_multipart(std::string_view key, std::string_view upload_id,
                                        const std::vector<Part>& parts, const Conditions& conditions,
                                        Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   TRY(check_conditions(conditions));
   TRY(check_parts(parts, 0));
   const Composite composite = composite_of(parts);
@@ -385,7 +393,7 @@ Result<Etag> S3Ufs::complete_multipart(std::string_view key, std::string_view up
 }
 
 Result<void> S3Ufs::abort_multipart(std::string_view key, std::string_view upload_id, Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   auto answer = client_->call(
       {.method = Method::kDelete, .key = full_key(key), .query = {{"uploadId", std::string(upload_id)}}}, deadline);
   if (answer || answer.error().error == ErrorCode::kNotFound) return {};
@@ -393,7 +401,7 @@ Result<void> S3Ufs::abort_multipart(std::string_view key, std::string_view uploa
 }
 
 Result<std::vector<Part>> S3Ufs::list_parts(std::string_view key, std::string_view upload_id, Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   std::vector<Part> parts;
   std::string marker;
   do {
@@ -435,8 +443,8 @@ Result<std::vector<UploadInfo>> S3Ufs::list_uploads(std::string_view below, Dead
 
 Result<Etag> S3Ufs::copy(std::string_view source, std::string_view destination, const CopyOptions& options,
                          Deadline deadline) {
-  TRY(check_key(prefix(), source));
-  TRY(check_key(prefix(), destination));
+  TRY(check_s3_key(prefix(), source));
+  TRY(check_s3_key(prefix(), destination));
   TRY(check_conditions(options.conditions));
   if (options.attributes) TRY(check_attributes(*options.attributes));
   if (source == destination && !options.attributes) {
@@ -519,7 +527,7 @@ Result<Etag> S3Ufs::copy_in_parts(std::string_view source, std::string_view dest
 }
 
 Result<void> S3Ufs::erase(std::string_view key, const std::optional<Etag>& if_match, Deadline deadline) {
-  TRY(check_key(prefix(), key));
+  TRY(check_s3_key(prefix(), key));
   if (if_match) {
     const auto found = head(key, deadline);
     if (failed_with(found, ErrorCode::kNotFound)) return {};
@@ -549,7 +557,7 @@ Result<std::vector<Result<void>>> S3Ufs::erase_batch(const std::vector<std::stri
   std::vector<std::string> batch;
   std::map<std::string, std::vector<size_t>, std::less<>> places;  // by full key
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (auto good = check_key(prefix(), keys[i]); !good) {
+    if (auto good = check_s3_key(prefix(), keys[i]); !good) {
       results[i] = std::move(good);
     } else if (std::string full = full_key(keys[i]); !net::xml_can_carry(full)) {
       results[i] = erase(keys[i], std::nullopt, deadline);

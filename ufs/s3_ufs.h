@@ -1,9 +1,9 @@
 // ufs/s3_ufs.h -- an UnderStore that is a bucket, or a prefix in one, of any store that speaks the S3 API.
 //
-// Bodies carry x-amz-checksum-crc32c, which AWS and MinIO verify before they answer; multipart uploads carry one for each
-// part and all of them again when completed, or a signed SHA-256 of each part where the store cannot have both
-// checksums and copied parts in one upload (MinIO). Reads are checked for length, and whole objects read in one call for the
-// stored CRC32C, or the MD5 in the etag where probe() has seen that the store's etags are MD5s.
+// Bodies carry x-amz-checksum-crc32c, which AWS and MinIO verify before they answer; multipart uploads carry one for
+// each part and all of them again when completed, or a signed SHA-256 of each part where the store cannot have both
+// checksums and copied parts in one upload (MinIO). Reads are checked for length, and whole objects read in one call
+// for the stored CRC32C, or the MD5 in the etag where probe() has seen that the store's etags are MD5s.
 // Threads: as UnderStore. At most `http.connections_max` requests are on their way; the others wait.
 #pragma once
 

@@ -1,9 +1,10 @@
 // ufs/under_store.h -- the store under the volume: where objects end up.
 //
-// An UnderStore is one bucket or directory with an optional prefix; keys are relative to it, byte strings without NUL of
-// 1 to 1,024 bytes after the prefix is put before them. A key is an object or it is not; there are no directories (`a/`
-// may be an object of its own, beside `a/b`). A store may refuse keys that it cannot hold (kInvalid): MinIO refuses `.`
-// and `..` components, `//`, and components over 255 bytes.
+// An UnderStore is one bucket or directory with an optional prefix; keys are relative to it, byte strings without NUL
+// of 1 to 1,024 bytes after the prefix is put before them. A key is an object or it is not; there are no directories
+// (`a/` may be an object of its own, beside `a/b`). A store may refuse keys that it cannot hold (kInvalid): S3 takes
+// UTF-8 only, and MinIO refuses `.` and `..` components, `//`, and components over 255 bytes. MinIO holds `a/b` beside
+// `a`, but its listings leave out what is below `a/` then.
 //
 // Threads: all methods may be called concurrently; each call blocks until its deadline at the latest.
 // Retries: transient failures (refused, reset, 5xx, throttled, lost reply of an idempotent call) are retried inside
@@ -44,8 +45,8 @@ inline constexpr size_t kEraseBatchMax = 1'000;
 // Opaque; without the quotes HTTP puts around it.
 using Etag = std::string;
 
-// User metadata: names of a-z 0-9 - _ . without "x-amz-meta-"; values of printable ASCII, no space at either end. Writes
-// of anything else are kInvalid; what others wrote is returned as it is.
+// User metadata: names of a-z 0-9 - _ . without "x-amz-meta-"; values of printable ASCII, no space at either end.
+// Writes of anything else are kInvalid; what others wrote is returned as it is.
 using UserMetadata = std::map<std::string, std::string, std::less<>>;
 
 struct ObjectAttributes {
@@ -66,8 +67,8 @@ struct ObjectHead {
 };
 
 // At most one is set. Where the capabilities say that a store does not check them atomically, a head before the call
-// stands in. When the reply of a conditional write was lost and the repeated call fails its condition, the object there is
-// compared with what was sent: the same bytes and metadata are this call's own success.
+// stands in. When the reply of a conditional write was lost and the repeated call fails its condition, the object
+// there is compared with what was sent: the same bytes and metadata are this call's own success.
 struct Conditions {
   std::optional<Etag> if_match;   // the object is there with this etag
   bool if_none_match = false;     // no object is there
@@ -126,8 +127,8 @@ class UnderStore {
   virtual std::string uri() const = 0;
 
   // Reaches the store, checks credentials and that bucket or directory exist, finds out the capabilities by trying
-  // them on a scratch key below the prefix that is removed again. The message of its error says which of endpoint, bucket,
-  // credentials, clock or permission is wrong and what to do.
+  // them on a scratch key below the prefix that is removed again. The message of its error says which of endpoint,
+  // bucket, credentials, clock or permission is wrong and what to do.
   virtual Result<Capabilities> probe(Deadline deadline) = 0;
 
   virtual Result<ObjectHead> head(std::string_view key, Deadline deadline) = 0;
