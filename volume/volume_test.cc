@@ -343,6 +343,23 @@ TEST_F(VolumeTest, a_write_right_behind_a_persisted_close_is_not_missed) {
   }
 }
 
+TEST_F(VolumeTest, a_write_in_the_clock_tick_of_the_last_change_is_not_missed) {
+  constexpr int kFiles = 20;
+  const auto name = [](int i) { return "f" + std::to_string(i); };
+  for (int i = 0; i < kFiles; ++i) put_object(name(i), "old");
+  mount();
+  must(volume_->read_directory(s3_, "", 100, WithAttributes::kNo));
+  for (int i = 0; i < kFiles; ++i) {
+    ASSERT_EQ(content(name(i)), "old");  // fetching it was the last change
+    const auto file = open(name(i), Access::kWrite);
+    ASSERT_EQ(file->io_path(), IoPath::kLocalFile);
+    must(file->local_file().write_at(0, "new"));
+    must(file->flush());
+  }
+  drain();
+  for (int i = 0; i < kFiles; ++i) EXPECT_EQ(object(name(i)), "new");
+}
+
 TEST_F(VolumeTest, an_unlinked_open_file_lives_until_its_last_close) {
   mount();
   put_object("absent", pattern(2 * kPage));
