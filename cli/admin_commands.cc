@@ -15,13 +15,14 @@ struct ServeArguments {
 
 void add_serve(CLI::App& app, Context& context) {
   auto* arguments = arguments_of<ServeArguments>(context);
-  CLI::App* command = add_command(app, context, "serve", "Serve the volume until SIGTERM or SIGINT", [=, &context]() -> Outcome<> {
+  const auto act = [=, &context]() -> Outcome<> {
     using Stay = LocalParts::Stay;
     const int code =
         context.parts.serve(context.config, arguments->background ? Stay::kBackground : Stay::kForeground);
     if (code == 0) return {};
     return std::unexpected(Failure{static_cast<ExitCode>(code), ""});
-  });
+  };
+  CLI::App* command = add_command(app, context, "serve", "Serve the volume until SIGTERM or SIGINT", act);
   command->add_flag("-d,--daemonize", arguments->background, "Go to the background once the volume is served");
 }
 
@@ -31,7 +32,7 @@ struct MountArguments {
 
 void add_mount(CLI::App& app, Context& context) {
   auto* arguments = arguments_of<MountArguments>(context);
-  CLI::App* mount = add_command(app, context, "mount", "Mount the volume of the running daemon", [=, &context]() -> Outcome<> {
+  const auto act = [=, &context]() -> Outcome<> {
     TRY_ASSIGN(DaemonClient client, context.client());
     net::Query query;
     if (!arguments->mount_point.empty()) query.push_back({"mount_point", arguments->mount_point});
@@ -42,7 +43,8 @@ void add_mount(CLI::App& app, Context& context) {
       print("mounted at " + answer.value("mount_point", arguments->mount_point) + "\n");
     }
     return {};
-  });
+  };
+  CLI::App* mount = add_command(app, context, "mount", "Mount the volume of the running daemon", act);
   mount->add_option("mount_point", arguments->mount_point, "An empty directory; default: property fuse.mount.point");
 
   add_command(app, context, "umount", "Unmount the volume; its daemon goes on persisting", [&context]() -> Outcome<> {
@@ -64,7 +66,7 @@ void add_mount_table(CLI::App& app, Context& context) {
   CLI::App* table = app.add_subcommand("mount-table", "The under stores of the volume");
   table->require_subcommand(1)->fallthrough();
 
-  CLI::App* add = add_command(*table, context, "add", "Put an under store at a top-level directory", [=, &context]() -> Outcome<> {
+  const auto add_mount_point = [=, &context]() -> Outcome<> {
     Json properties = Json::object();
     for (const std::string& property : arguments->properties) {
       const size_t equals = property.find('=');
@@ -82,7 +84,9 @@ void add_mount_table(CLI::App& app, Context& context) {
       print(arguments->path + " is " + answer.value("uri", arguments->uri) + "\n");
     }
     return {};
-  });
+  };
+  CLI::App* add =
+      add_command(*table, context, "add", "Put an under store at a top-level directory", add_mount_point);
   add->add_option("path", arguments->path, "/NAME")->required();
   add->add_option("uri", arguments->uri, "s3://BUCKET[/PREFIX] or file:///DIRECTORY")->required();
   add->add_option("-o,--option", arguments->properties, "Property of this mount point; may be repeated")
@@ -106,12 +110,14 @@ void add_mount_table(CLI::App& app, Context& context) {
     return {};
   });
 
-  CLI::App* remove = add_command(*table, context, "remove", "Take a mount point away; its objects stay", [=, &context]() -> Outcome<> {
+  const auto remove_mount_point = [=, &context]() -> Outcome<> {
     TRY_ASSIGN(DaemonClient client, context.client());
     TRY_ASSIGN(const Json answer, client.call(net::Method::kDelete, "/v1/mounts", {{"path", arguments->path}}));
     if (context.json) print_json(answer);
     return {};
-  });
+  };
+  CLI::App* remove =
+      add_command(*table, context, "remove", "Take a mount point away; its objects stay", remove_mount_point);
   remove->add_option("path", arguments->path, "/NAME")->required();
 }
 
@@ -125,7 +131,7 @@ void add_conf(CLI::App& app, Context& context) {
   CLI::App* conf = app.add_subcommand("conf", "The properties of the running daemon");
   conf->require_subcommand(1)->fallthrough();
 
-  CLI::App* get = add_command(*conf, context, "get", "Show one property's value", [=, &context]() -> Outcome<> {
+  const auto show = [=, &context]() -> Outcome<> {
     TRY_ASSIGN(DaemonClient client, context.client());
     TRY_ASSIGN(const Json answer, client.call(net::Method::kGet, "/v1/conf", {{"name", arguments->name}}));
     if (context.json) {
@@ -134,10 +140,11 @@ void add_conf(CLI::App& app, Context& context) {
       print(answer.value("value", "") + "\n");
     }
     return {};
-  });
+  };
+  CLI::App* get = add_command(*conf, context, "get", "Show one property's value", show);
   get->add_option("name", arguments->name, "The property")->required();
 
-  CLI::App* set = add_command(*conf, context, "set", "Change a property for now, where it can, and for later starts", [=, &context]() -> Outcome<> {
+  const auto change = [=, &context]() -> Outcome<> {
     std::string name = arguments->name;
     std::string value = arguments->value;
     if (const size_t equals = name.find('='); equals != std::string::npos && value.empty()) {
@@ -152,7 +159,8 @@ void add_conf(CLI::App& app, Context& context) {
       print(name + " = " + value + ", in force " + answer.value("applies", "") + "\n");
     }
     return {};
-  });
+  };
+  CLI::App* set = add_command(*conf, context, "set", "Change a property: now if it can, and for later starts", change);
   set->add_option("name", arguments->name, "The property, or NAME=VALUE")->required();
   set->add_option("value", arguments->value, "Its value");
 
@@ -201,7 +209,8 @@ void print_status(const Json& status) {
     const std::string error = mount.value("error", "");
     row(mount.value("path", ""), mount.value("uri", "") + (error.empty() ? "" : ": " + error));
   }
-  row("files", std::to_string(status.value("inodes", uint64_t{0})) + ", " + size_text(status.value("bytes", uint64_t{0})));
+  row("files", std::to_string(status.value("inodes", uint64_t{0})) + ", " +
+                   size_text(status.value("bytes", uint64_t{0})));
   row("waiting", std::to_string(persist.value("waiting_files", uint64_t{0})) + " files, " +
                      size_text(persist.value("waiting_bytes", uint64_t{0})) + ", the oldest for " +
                      duration_text(persist.value("oldest_age_ns", int64_t{0})));

@@ -1,6 +1,7 @@
 #include "cli/daemon_client.h"
 
 #include <curl/curl.h>
+#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -11,11 +12,14 @@ namespace {
 constexpr long kConnectTimeoutMs = 5'000;
 constexpr size_t kTextBytesMax = 256 << 20;
 
-Failure unreachable(const std::string& socket, const char* reason) {
+Failure unreachable(const std::string& socket) {
+  const char* reason = ::access(socket.c_str(), F_OK) != 0   ? "there is no such socket"
+                       : ::access(socket.c_str(), W_OK) != 0 ? "only root and the daemon's user may talk to it"
+                                                             : "nothing listens there";
   return {ExitCode::kUnreachable,
           "cannot reach the daemon at " + socket + ": " + reason +
-              "\nStart it (weir serve --config FILE), or say where it is: --socket PATH, --config FILE, or WEIR_SOCKET or "
-              "WEIR_CONFIG in the environment. Only root and the daemon's user may talk to it."};
+              "\nStart it (weir serve --config FILE), or say where it is: --socket PATH, --config FILE, or WEIR_SOCKET "
+              "or WEIR_CONFIG in the environment."};
 }
 
 // The daemon's words, or what it sent instead.
@@ -101,7 +105,7 @@ Outcome<> DaemonClient::perform(Transfer& transfer, std::string_view path, const
   const CURLcode code = curl_easy_perform(curl_);
   curl_easy_getinfo(curl_, CURLINFO_RESPONSE_CODE, &transfer.status);
   curl_slist_free_all(headers);
-  if (code == CURLE_COULDNT_CONNECT) return std::unexpected(unreachable(socket_, reason));
+  if (code == CURLE_COULDNT_CONNECT) return std::unexpected(unreachable(socket_));
   if (transfer.gave_up) return failed("the transfer was given up");
   if (transfer.status >= 400) return std::unexpected(refusal(transfer.status, transfer.text));
   if (code != CURLE_OK) {

@@ -42,9 +42,9 @@ std::string child_path(const std::string& directory, const std::string& name) {
 
 Outcome<Json> status_of(DaemonClient& client, const std::string& path) {
   auto status = client.call(Method::kGet, "/v1/fs/status", {{"path", path}});
-  if (!status && status.error().code == ExitCode::kFailed)
-    return failed(path + ": " + (status.error().message == "NOT_FOUND" ? "no such file or directory" : status.error().message));
-  return status;
+  if (status || status.error().code != ExitCode::kFailed) return status;
+  const std::string& reason = status.error().message;
+  return failed(path + ": " + (reason == "NOT_FOUND" ? "no such file or directory" : reason));
 }
 
 using Visit = std::function<Outcome<>(const Json&)>;
@@ -230,7 +230,7 @@ Outcome<> cp(Context& context, const Arguments& arguments) {
   const auto local_from = local_path(arguments.from);
   const auto local_to = local_path(arguments.to);
   if (local_from && local_to)
-    return std::unexpected(Failure{ExitCode::kUsage, "both paths are of this machine; one must be of the volume (/...)"});
+    return std::unexpected(Failure{ExitCode::kUsage, "both paths are of this machine; give one of the volume (/...)"});
   if (local_from) {
     const auto status = client.call(Method::kGet, "/v1/fs/status", {{"path", arguments.to}});
     if (!status && status.error().code == ExitCode::kUnreachable) return std::unexpected(status.error());
@@ -364,12 +364,16 @@ Outcome<> wait_persisted(DaemonClient& client, const std::string& path, Deadline
   constexpr auto kInterval = std::chrono::milliseconds(100);
   for (;;) {
     TRY_ASSIGN(const Json item, client.call(Method::kGet, "/v1/async-persist/stat", {{"path", path}}));
-    if (item.value("state", "") == "PERSISTED") return {};
-    if (item.value("state", "") == "TRANSIENT") return failed(path + " is TRANSIENT: it is never persisted");
-    if (item.value("state", "") == "QUARANTINED") return failed(path + " is QUARANTINED: its bytes are lost or damaged");
+    const std::string state = item.value("state", "");
+    if (state == "PERSISTED") return {};
+    if (state == "TRANSIENT") return failed(path + " is TRANSIENT: it is never persisted");
+    if (state == "QUARANTINED") return failed(path + " is QUARANTINED: its bytes are lost or damaged");
     if (item.value("refused", false)) return failed(path + ": refused: " + item.value("last_error", ""));
-    if (deadline.expired())
-      return failed(path + " is not persisted yet; it stays in the queue. Last error: " + item.value("last_error", "none"));
+    if (deadline.expired()) {
+      const std::string error = item.value("last_error", "");
+      return failed(path + " is not persisted yet; it stays in the queue" +
+                    (error.empty() ? "" : ". Last error: " + error));
+    }
     progress.show(path + ": " + size_text(item.value("uploaded_bytes", uint64_t{0})) + " of " +
                   size_text(item.value("size", uint64_t{0})));
     std::this_thread::sleep_for(kInterval);

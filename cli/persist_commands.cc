@@ -30,12 +30,14 @@ std::string next_text(const Json& item) {
 
 Outcome<> list(Context& context, uint64_t max) {
   TRY_ASSIGN(DaemonClient client, context.client());
-  TRY_ASSIGN(const Json answer, client.call(net::Method::kGet, "/v1/async-persist/list", {{"max", std::to_string(max)}}));
+  TRY_ASSIGN(const Json answer,
+             client.call(net::Method::kGet, "/v1/async-persist/list", {{"max", std::to_string(max)}}));
   if (context.json) {
     print_json(answer);
     return {};
   }
-  std::vector<std::vector<std::string>> rows = {{"STATE", "PHASE", "SIZE", "AGE", "TRIES", "NEXT", "PATH", "LAST ERROR"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"STATE", "PHASE", "SIZE", "AGE", "TRIES", "NEXT", "PATH", "LAST ERROR"}};
   for (const Json& item : answer["items"]) {
     rows.push_back({item.value("state", ""), item.value("phase", ""), size_text(item.value("size", uint64_t{0})),
                     age_text(item), std::to_string(item.value("attempts", 0)), next_text(item), item.value("path", ""),
@@ -59,7 +61,7 @@ void print_item(const Json& item) {
     rows.push_back({"next try", next_text(item)});
     const std::string error = item.value("last_error", "");
     rows.push_back({"last error", error.empty() ? "none" : error});
-    if (item.value("refused", false)) rows.push_back({"refused", "by the under store: somebody must look at the last error"});
+    if (item.value("refused", false)) rows.push_back({"refused", "by the under store: somebody must mend the cause"});
   }
   print(table_text(rows));
 }

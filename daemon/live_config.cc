@@ -28,8 +28,8 @@ Result<Applies> LiveConfig::set(std::string_view name, std::string_view text) {
   std::lock_guard lock(mutex_);
   const Source source = properties_.value(name).source;
   if (source > Source::kStored) {
-    return fail(ErrorCode::kConflict, "property " + std::string(property->name) + " was set by the " +
-                                          std::string(name_of(source)) + " of `weir serve`, which wins over a stored value");
+    return fail(ErrorCode::kConflict, "property " + std::string(property->name) + " is fixed by the " +
+                                          std::string(name_of(source)) + " of `weir serve`");
   }
   TRY(store_property(properties_, name, text));
   if (property->applies == Applies::kAtStart) return Applies::kAtStart;

@@ -258,6 +258,7 @@ TEST_F(Cli, without_a_daemon_it_says_how_to_find_one) {
   const Ended ended = daemon_.weir("--socket /nowhere/weir.sock status");
   EXPECT_EQ(ended.exit_code, 3);
   EXPECT_THAT(ended.err, HasSubstr("/nowhere/weir.sock"));
+  EXPECT_THAT(ended.err, HasSubstr("there is no such socket"));
   EXPECT_THAT(ended.err, HasSubstr("WEIR_SOCKET"));
 }
 
@@ -274,6 +275,21 @@ TEST_F(Cli, properties_are_changed_now_or_for_the_next_start) {
   EXPECT_EQ(daemon_.stop(), 0);
   start();
   EXPECT_EQ(daemon_.weir("conf get fuse.threads").out, "7\n");
+}
+
+TEST_F(Cli, a_hangup_reads_the_configuration_again) {
+  start();
+  EXPECT_EQ(daemon_.weir("conf get log.level").out, "info\n");
+  daemon_.set("log.level", "warn");
+  daemon_.set("fuse.threads", "9");
+  daemon_.reload();
+  EXPECT_EQ(daemon_.script("until [ $(weir conf get log.level) = warn ]; do sleep 0.01; done").exit_code, 0);
+  EXPECT_EQ(daemon_.weir("conf get fuse.threads").out, "64\n");  // at the next start
+  daemon_.set("log.level", "loud");
+  daemon_.reload();
+  EXPECT_EQ(daemon_.script("until grep -q reload_failed $TMPDIR/log; do sleep 0.01; done").exit_code, 0);
+  // The command line would refuse the file, too; it need not read it.
+  EXPECT_EQ(daemon_.weir("--socket $TMPDIR/volume/weir.sock conf get log.level").out, "warn\n");
 }
 
 TEST_F(Cli, secrets_are_never_shown) {
@@ -409,6 +425,61 @@ TEST_F(Cli, a_bad_under_store_is_refused_with_the_reason) {
   refused("s3://bucket -o s3.endpont=x", "s3.endpont");
   EXPECT_THAT(daemon_.weir("mount-table list").out, Not(HasSubstr("/s3")));
   EXPECT_EQ(daemon_.weir("status").exit_code, 0);
+}
+
+TEST_F(Cli, what_is_wrong_with_an_s3_store_is_said) {
+  if (const auto missing = MinioServer::missing()) GTEST_SKIP() << *missing;
+  const auto server = MinioServer::start();
+  ASSERT_TRUE(server.has_value()) << server.error().to_string();
+  ASSERT_TRUE((*server)->create_bucket("weir").has_value());
+  start();
+  const auto refusal = [&](const std::string& bucket, const std::string& key, const std::string& secret,
+                           const std::string& endpoint) {
+    const Ended ended = daemon_.weir("mount-table add /s3 s3://" + bucket + " -o s3.endpoint=" + endpoint +
+                                     " -o s3.access.key=" + key + " -o s3.secret.key=" + secret);
+    EXPECT_EQ(ended.exit_code, 1) << ended.out;
+    return ended.err;
+  };
+  const std::string& key = (*server)->access_key();
+  const std::string& secret = (*server)->secret_key();
+  EXPECT_THAT(refusal("absent", key, secret, (*server)->endpoint()), HasSubstr("bucket"));
+  EXPECT_THAT(refusal("weir", "nobody", secret, (*server)->endpoint()), HasSubstr("access"));
+  EXPECT_THAT(refusal("weir", key, "wrong", (*server)->endpoint()), HasSubstr("secret"));
+  EXPECT_THAT(refusal("weir", key, secret, "http://127.0.0.1:1"), HasSubstr("127.0.0.1:1"));
+  EXPECT_THAT(daemon_.weir("mount-table list").out, Not(HasSubstr("/s3")));
+}
+
+TEST_F(Cli, a_store_that_is_gone_stops_neither_the_start_nor_the_end) {
+  if (const auto missing = MinioServer::missing()) GTEST_SKIP() << *missing;
+  {
+    const auto bucket = Bucket::make(Under::kMinio, {});
+    ASSERT_NE(bucket, nullptr);
+    start();
+    ASSERT_EQ(daemon_.weir(bucket->add_command()).exit_code, 0);
+    ASSERT_EQ(daemon_.script("echo before | weir fs cp - /s3/before && weir fs persist --wait /s3/before").exit_code, 0);
+  }
+  EXPECT_EQ(daemon_.script("echo while | weir fs cp - /s3/while").exit_code, 0);
+  EXPECT_EQ(daemon_.weir("fs cat /s3/while").out, "while\n");
+  EXPECT_EQ(daemon_.stop(), 0);
+  start();
+  EXPECT_EQ(daemon_.weir("fs cat /s3/before /s3/while").out, "before\nwhile\n");
+  EXPECT_THAT(daemon_.weir("fs ls /s3/while").out, HasSubstr("NOT_PERSISTED"));
+  EXPECT_THAT(daemon_.weir("async-persist list").out, HasSubstr("/s3/while"));
+  EXPECT_EQ(daemon_.weir("fs persist --wait --timeout 1 /s3/while").exit_code, 1);
+  EXPECT_EQ(daemon_.stop(), 0);
+}
+
+TEST_F(Cli, keys_that_no_path_can_show_are_listed_and_left_alone) {
+  const auto bucket = Bucket::make(Under::kDirectory, daemon_.home() / "bucket");
+  ASSERT_NE(bucket, nullptr);
+  for (const char* key : {"seen", "odd//key", "up/../key", "data/"}) bucket->put(key, "x");
+  start();
+  ASSERT_EQ(daemon_.weir(bucket->add_command()).exit_code, 0);
+  EXPECT_THAT(daemon_.weir("fs ls -R /s3").out, HasSubstr(" /s3/seen\n"));
+  const std::string hidden = daemon_.weir("fs ls --hidden /s3 /s3/odd /s3/up /s3/data").out;
+  for (const char* key : {"odd//", "up/../", "data/"}) EXPECT_THAT(hidden, HasSubstr(key));
+  EXPECT_EQ(daemon_.script("weir fs rm -r /s3/seen && weir fs persist --wait /s3").exit_code, 0);
+  for (const char* key : {"odd//key", "up/../key", "data/"}) EXPECT_EQ(bucket->get(key), "x") << key;
 }
 
 TEST_F(Cli, mount_points_are_listed_and_removed) {

@@ -132,6 +132,11 @@ void WeirDaemon::kill() {
   pid_ = -1;
 }
 
+void WeirDaemon::reload() {
+  write_config();
+  ::kill(pid_, SIGHUP);
+}
+
 int WeirDaemon::stop() {
   ::kill(pid_, SIGTERM);
   const Deadline deadline = Deadline::after(kStopPatience);

@@ -36,7 +36,7 @@ class WeirDaemon {
   WeirDaemon(const WeirDaemon&) = delete;
   WeirDaemon& operator=(const WeirDaemon&) = delete;
 
-  // Properties over those that name the folders; in force at the next start().
+  // Properties over those that name the folders; in force at the next start() or reload().
   void set(const std::string& name, const std::string& value) { properties_[name] = value; }
 
   // Starts the process and waits until it serves; false when it ended instead, see log().
@@ -44,6 +44,8 @@ class WeirDaemon {
   // What `serve` says when it refuses to start; it must.
   Ended start_refused(const std::string& arguments = "");
   void kill();
+  // Writes the configuration file anew and sends SIGHUP.
+  void reload();
   // SIGTERM; returns the exit code.
   int stop();
   bool running() const { return pid_ > 0; }
