@@ -10,7 +10,8 @@ Result<void> DirectoryHandle::read(uint64_t offset, size_t entries_max, const So
   auto [at, cursor] = seek(offset);
   for (;;) {
     // An offset of another handle (NFS) may lie far behind what this one knows.
-    const size_t wanted = std::clamp<uint64_t>(offset - std::min(at, offset), entries_max, kCursorsKept);
+    const uint64_t to_skip = offset - std::min(at, offset);
+    const size_t wanted = std::max<uint64_t>(std::min<uint64_t>(to_skip, kCursorsKept), entries_max);
     TRY_ASSIGN(const volume::Volume::DirectoryListing listing, source(cursor, wanted));
     for (const volume::DirectoryEntryPlus& entry : listing.entries) {
       if (at >= offset && visitor(entry, at + 1) == Take::kNoRoom) return {};

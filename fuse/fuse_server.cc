@@ -67,9 +67,7 @@ struct FuseServer::Session : KernelCaches {
         mount_point(std::move(path)),
         operations(volume, statistics, options.threads, options.absent_valid_for,
                    [this](fuse_conn_info& connection) { negotiate(connection); }) {}
-  ~Session() override {
-    if (fuse != nullptr) fuse_session_destroy(fuse);
-  }
+  ~Session() override { disconnect(); }
 
   Result<void> start();
   Result<void> settle_passthrough();
@@ -78,6 +76,7 @@ struct FuseServer::Session : KernelCaches {
   Result<void> take_mount_away(Deadline deadline);
   void negotiate(fuse_conn_info& connection);
   void serve();
+  void disconnect();
 
   void drop_content(InodeId inode) override { fuse_lowlevel_notify_inval_inode(fuse, inode.value(), 0, 0); }
   void expire_entry(InodeId directory, std::string_view name) override {
@@ -277,7 +276,13 @@ Result<void> FuseServer::Session::end(Deadline deadline) {
   operations.waiting.stop();
   operations.backing.stop();
   operations.close_left_open();
+  disconnect();
   return {};
+}
+
+// Closes the device: the kernel fails whatever it still has to ask. Requires: no request runs any more.
+void FuseServer::Session::disconnect() {
+  if (fuse != nullptr) fuse_session_destroy(std::exchange(fuse, nullptr));
 }
 
 FuseServer::FuseServer(std::unique_ptr<Session> session) : session_(std::move(session)) {}

@@ -50,7 +50,8 @@ class FuseServer {
   // that was asked for, or no /dev/fuse), kTimedOut; each says what to do.
   static Result<std::unique_ptr<FuseServer>> mount(volume::Volume& volume, const FuseOptions& options);
 
-  // Requires: unmount() succeeded, or the process is about to end: requests that still run would use the volume.
+  // Unmounts within 5 s if that was not done. A volume that is still changed from elsewhere may be telling the server so:
+  // stop it first. Where a request still runs, the server is abandoned and the process must end without destroying the volume.
   ~FuseServer();
   FuseServer(const FuseServer&) = delete;
   FuseServer& operator=(const FuseServer&) = delete;

@@ -14,6 +14,7 @@
 #include <fstream>
 #include <optional>
 #include <sstream>
+#include <thread>
 
 #include "base/log.h"
 #include "io/errno.h"
@@ -23,6 +24,8 @@ extern char** environ;
 
 namespace weir::fuse {
 namespace {
+
+namespace fs = std::filesystem;
 
 // Of proc(5) mountinfo: space, tab, newline and backslash are written as \ooo.
 std::string unescape(std::string_view text) {
@@ -71,21 +74,19 @@ Result<void> run_fusermount(const std::string& path, Unmount how) {
 }
 
 // Whether nothing serves the mount on `path` any more. The attributes of its root may still be in the kernel's cache, so
-// the file system itself is asked.
+// the file system itself is asked. While a killed server's rings are taken down, requests come back cancelled.
 bool is_dead_mount(const std::string& path) {
-  struct statx ignored;
-  return ::statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &ignored) != 0 && errno == ENOTCONN;
+  const Deadline deadline = Deadline::after(std::chrono::seconds(5));
+  for (;;) {
+    struct statx ignored;
+    if (::statx(AT_FDCWD, path.c_str(), AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &ignored) == 0) return false;
+    if (errno == ENOTCONN) return true;
+    if ((errno != ECANCELED && errno != ECONNABORTED) || deadline.expired()) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
 }
 
 Result<void> remove_dead_mount(const std::string& path) {
-  const std::optional<std::string> type = mounted_type(path);
-  if (!type || !type->starts_with("fuse")) {
-    return fail(ErrorCode::kBusy, path + " does not answer and is no FUSE mount; way out: umount -l " + path);
-  }
-  if (*type != "fuse.weir") {
-    return fail(ErrorCode::kBusy, path + " holds the dead mount of another file system (" + *type +
-                                      "); way out: umount -l " + path);
-  }
   log_warn("fuse.dead_mount_removed", {{"mount_point", path}});
   return unmount_path(path, Unmount::kDetach);
 }
@@ -94,26 +95,28 @@ Result<void> remove_dead_mount(const std::string& path) {
 
 Result<std::string> prepare_mount_point(const std::string& path) {
   std::error_code ignored;
-  // Not canonical(): it would have to ask a dead mount.
-  std::string absolute = std::filesystem::absolute(path, ignored).lexically_normal().string();
-  while (absolute.size() > 1 && absolute.ends_with('/')) absolute.pop_back();
+  // The directory itself is not touched before it is known what is mounted there: a dead mount answers nothing.
+  const fs::path absolute = fs::absolute(path, ignored).lexically_normal();
+  const fs::path leaf = absolute.has_filename() ? absolute : absolute.parent_path();
+  std::string target = (fs::canonical(leaf.parent_path(), ignored) / leaf.filename()).string();
+  if (ignored) target = leaf.string();
 
-  if (is_dead_mount(absolute)) TRY(remove_dead_mount(absolute));
+  if (mounted_type(target) == "fuse.weir" && is_dead_mount(target)) TRY(remove_dead_mount(target));
   struct stat st {};
-  if (::stat(absolute.c_str(), &st) != 0) {
-    return fail(io::from_errno(errno, "mount point", absolute).wrap("it must be an existing, empty directory"));
+  if (::stat(target.c_str(), &st) != 0) {
+    return fail(io::from_errno(errno, "mount point", target).wrap("it must be an existing, empty directory"));
   }
-  if (!S_ISDIR(st.st_mode)) return fail(ErrorCode::kNotDirectory, "mount point " + absolute + " is not a directory");
-  absolute = std::filesystem::canonical(absolute, ignored).string();
-  if (const auto type = mounted_type(absolute); type && type->starts_with("fuse")) {
-    return fail(ErrorCode::kBusy, "a file system (" + *type + ") is mounted on " + absolute +
-                                      "; way out: another mount point, or umount " + absolute);
+  if (!S_ISDIR(st.st_mode)) return fail(ErrorCode::kNotDirectory, "mount point " + target + " is not a directory");
+  target = fs::canonical(target, ignored).string();
+  if (const auto type = mounted_type(target); type && type->starts_with("fuse")) {
+    return fail(ErrorCode::kBusy, "a file system (" + *type + ") is mounted on " + target +
+                                      "; way out: another mount point, or umount " + target);
   }
-  if (!std::filesystem::is_empty(absolute, ignored)) {
-    return fail(ErrorCode::kNotEmpty, "mount point " + absolute +
+  if (!fs::is_empty(target, ignored)) {
+    return fail(ErrorCode::kNotEmpty, "mount point " + target +
                                           " is not empty: its files would be hidden; way out: an empty directory");
   }
-  return absolute;
+  return target;
 }
 
 Result<void> unmount_path(const std::string& path, Unmount how) {

@@ -1,13 +1,26 @@
 #include "fuse/waiting_threads.h"
 
+#include <system_error>
 #include <utility>
+
+#include "base/log.h"
 
 namespace weir::fuse {
 
 void WaitingThreads::post(std::function<void()> work) {
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (idle_ <= queue_.size() && threads_.size() < threads_max_) {
+    try {
+      threads_.emplace_back([this] { run(); });
+    } catch (const std::system_error& refused) {
+      log_warn("fuse.no_thread", {{"threads", threads_.size()}, {"error", refused.what()}});
+      if (threads_.empty()) {
+        lock.unlock();
+        return work();
+      }
+    }
+  }
   queue_.push_back(std::move(work));
-  if (idle_ < queue_.size() && threads_.size() < threads_max_) threads_.emplace_back([this] { run(); });
   work_came_.notify_one();
 }
 
