@@ -57,7 +57,7 @@ class Persister::Impl {
         events_(std::move(events)),
         deadlines_(options.call_timeout),
         breaker_(system_clock(), Random::from_entropy().next()),
-        queue_(names, options.threads / 2),
+        queue_(names, options.threads / 2, {options.foreground_busy, options.deadline / 4}),
         pool_(std::max(options.threads / 2, 1u)),
         publisher_(names, deadlines_, [this](InodeId inode, const std::string& kept_as) {
           ++counters_.conflicts;

@@ -36,6 +36,9 @@ struct PersistOptions {
   uint64_t part_bytes = 16ull << 20;                        // objects above go up in parts
   uint32_t parts_in_flight = 4;                             // of one object
   uint32_t erase_batch = 500;
+  // Whether applications keep the volume so busy that uploads nobody waits for stand back, for a quarter of the deadline at
+  // most. Called often, by several threads. Empty: never.
+  std::function<bool()> foreground_busy;
 };
 
 enum class Phase : uint8_t { kWaiting, kUploading, kCopying, kBackingOff };

@@ -14,7 +14,8 @@ TimePoint steady_now() { return system_clock().now(); }
 
 }  // namespace
 
-Queue::Queue(meta::Namespace& names, uint32_t large_max) : names_(names), large_max_(std::max(large_max, 1u)) {}
+Queue::Queue(meta::Namespace& names, uint32_t large_max, Yielding yielding)
+    : names_(names), large_max_(std::max(large_max, 1u)), yielding_(std::move(yielding)) {}
 
 std::optional<Queue::Job> Queue::take() {
   std::unique_lock lock(mutex_);
@@ -32,6 +33,7 @@ std::optional<Queue::Job> Queue::take() {
     }
     TimePoint until = scanning_ ? steady_now() + kScanGap : next_scan();
     if (!delayed_.empty()) until = std::min(until, delayed_.begin()->first);
+    if (!window_[index_of(format::ORDINARY)].empty()) until = std::min(until, steady_now() + kBusyInterval);
     changed_.wait_until(lock, until);
   }
   return std::nullopt;
@@ -177,11 +179,21 @@ std::optional<Queue::Job> Queue::pop() {
       return job;
     }
   }
-  return pop_window(format::ORDINARY);
+  return yields() ? std::nullopt : pop_window(format::ORDINARY);
+}
+
+bool Queue::yields() {
+  const auto& window = window_[index_of(format::ORDINARY)];
+  if (window.empty() || !yielding_.busy) return false;
+  const auto first = tracked_.find(window.front());
+  if (first == tracked_.end()) return false;
+  const int64_t age_ns = unix_ns(names_.clock().wall_now()) - first->second.due_ns;
+  return age_ns < yielding_.patience.count() && yielding_.busy();
 }
 
 void Queue::offer(const meta::QueuedInode& entry) {
-  const auto [it, added] = tracked_.try_emplace(entry.inode, Tracked{.queue_class = entry.queue_class});
+  const auto [it, added] = tracked_.try_emplace(
+      entry.inode, Tracked{.queue_class = entry.queue_class, .due_ns = entry.due_ns});
   Tracked& tracked = it->second;
   const bool promoted = entry.queue_class == format::URGENT && tracked.queue_class != format::URGENT;
   if (promoted) tracked.queue_class = format::URGENT;

@@ -2,7 +2,8 @@
 //
 // The durable queue is read a page at a time, urgent entries first, then ordinary ones by the time of their commit, so that
 // memory and the time to start do not depend on its length. An ordinary entry is left alone for kQuietTime: what is
-// deleted or renamed at once costs no request.
+// deleted or renamed at once costs no request. While applications keep the volume busy it is left alone for longer, at most
+// for Yielding::patience: a burst of small operations has the machine to itself, and nothing waits for ever.
 //
 // Entries can appear behind what was read already: a transaction takes its time before it commits (never more than
 // kv::kTxnLifetimeMax), and a new commit to a file moves its entry back to the file's oldest one. So reading goes on from
@@ -18,6 +19,7 @@
 #include <atomic>
 #include <condition_variable>
 #include <deque>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -38,6 +40,7 @@ class Queue {
   static constexpr size_t kPageEntries = 512;
   static constexpr size_t kParkedMax = 256;        // large files that wait for room
   static constexpr size_t kDelayedMax = 1'024;
+  static constexpr Duration kBusyInterval = std::chrono::milliseconds(50);  // between two looks at busy()
   static constexpr Duration kScanGap = std::chrono::milliseconds(2);       // between two readings on wake()
   static constexpr Duration kHeadInterval = std::chrono::seconds(1);
   static constexpr Duration kHeadIntervalPassed = std::chrono::seconds(10);  // while entries were passed over
@@ -49,8 +52,15 @@ class Queue {
     bool large = false;  // holds room for a large file
   };
 
+  // When ordinary entries stand back behind applications. `busy` is asked often and under mutex_: it takes no lock that is
+  // held over a call into this class. Empty: never.
+  struct Yielding {
+    std::function<bool()> busy;
+    Duration patience;
+  };
+
   // `large_max`: large files at once.
-  Queue(meta::Namespace& names, uint32_t large_max);
+  Queue(meta::Namespace& names, uint32_t large_max, Yielding yielding = {});
 
   // Waits for an inode to work on; nullopt after close(). The inode is the caller's until one of the methods below gives
   // it back.
@@ -85,6 +95,7 @@ class Queue {
   struct Tracked {
     State state = State::kWaiting;
     format::QueueClass queue_class = format::ORDINARY;
+    int64_t due_ns = 0;
     bool seen_again = false;  // in the durable queue while it was taken
   };
   using Cursor = std::optional<meta::QueuedInode>;
@@ -94,6 +105,8 @@ class Queue {
   // All under mutex_.
   std::optional<Job> pop();
   std::optional<Job> pop_window(format::QueueClass queue_class);
+  // The first ordinary entry is to wait until applications are less busy, or it is old enough.
+  bool yields();
   std::optional<Job> hand_out(InodeId inode, State from);
   void offer(const meta::QueuedInode& entry);
   void give_back(const Job& job);
@@ -106,6 +119,7 @@ class Queue {
 
   meta::Namespace& names_;
   const uint32_t large_max_;
+  const Yielding yielding_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

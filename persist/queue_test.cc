@@ -158,6 +158,24 @@ TEST_F(QueueTest, a_backlog_beyond_the_window_is_handed_out_whole_and_once) {
   }
 }
 
+TEST_F(QueueTest, ordinary_entries_stand_back_while_applications_are_busy_and_urgent_ones_do_not) {
+  std::atomic<bool> busy = true;
+  queue_ = std::make_unique<Queue>(*names_, 2, Queue::Yielding{[&] { return busy.load(); }, std::chrono::minutes(1)});
+  const InodeId ordinary = commit("ordinary");
+  const InodeId urgent = commit("urgent", Urgency::kUrgent);
+  EXPECT_EQ(take()->inode, urgent);
+  auto next = std::async(std::launch::async, [this] { return queue_->take(); });
+  EXPECT_EQ(next.wait_for(Queue::kQuietTime + std::chrono::milliseconds(200)), std::future_status::timeout);
+  busy = false;
+  EXPECT_EQ(next.get()->inode, ordinary);
+}
+
+TEST_F(QueueTest, an_entry_as_old_as_the_patience_stands_back_no_longer) {
+  queue_ = std::make_unique<Queue>(*names_, 2, Queue::Yielding{[] { return true; }, std::chrono::milliseconds(300)});
+  const InodeId inode = commit("f");
+  EXPECT_EQ(take()->inode, inode);
+}
+
 TEST_F(QueueTest, nothing_is_handed_out_while_held_and_close_ends_waiting) {
   commit("a");
   queue_->hold();

@@ -10,6 +10,7 @@
 #include <string>
 
 #include "net/token_bucket.h"
+#include "volume/foreground.h"
 #include "volume/mounts.h"
 #include "volume/name_locks.h"
 #include "volume/open_files.h"
@@ -82,6 +83,8 @@ class LocalVolume final : public Volume {
 
   Result<Entry> entry_of(const meta::Inode& inode);
   Duration valid_for() const;
+  // Uploads shall stand back: applications are busy, and there is room for what waits.
+  bool foreground_busy();
   // The inode with its attributes, which only the object may know.
   Result<meta::Inode> load(InodeId inode);
   Result<meta::Inode> with_attributes(meta::Inode inode);
@@ -105,6 +108,7 @@ class LocalVolume final : public Volume {
   ufs::MountTable stores_;
   std::atomic<CacheListener*> listener_ = nullptr;
   NameLocks name_locks_;
+  Foreground foreground_;
   Mounts mounts_;
   std::unique_ptr<meta::LowerLayer> lower_;
   std::unique_ptr<persist::Persister> persister_;

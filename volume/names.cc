@@ -35,6 +35,7 @@ Result<meta::Inode> LocalVolume::with_attributes(meta::Inode inode) {
 }
 
 Result<meta::Inode> LocalVolume::load(InodeId inode) {
+  foreground_.note();
   TRY_ASSIGN(auto record, names_->load(inode));
   return with_attributes(std::move(record));
 }
@@ -52,6 +53,7 @@ Result<void> LocalVolume::refresh_lower(InodeId directory) {
 }
 
 Result<std::optional<meta::Inode>> LocalVolume::find(InodeId parent, std::string_view name) {
+  foreground_.note();
   TRY_ASSIGN(meta::Found found, names_->find(parent, name));
   if (found.ask_lower) {
     TRY(NoWait::check());

@@ -25,6 +25,7 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
     : options_(options),
       names_(std::move(names)),
       pages_(pages),
+      foreground_(names_->clock()),
       mounts_(*names_, stores_, options_) {
   lower_ = std::make_unique<meta::LowerLayer>(
       *names_, stores_,
@@ -41,12 +42,20 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
     if (CacheListener* listener = listener_.load()) listener->entry_changed(InodeId(record->parent()), kept_as);
   };
   events.state_changed = [](InodeId) {};  // the kernel keeps no xattrs of ours
-  persister_ = std::make_unique<persist::Persister>(*names_, *lower_, pages_, stores_, options.persist,
+  persist::PersistOptions persist_options = options.persist;
+  persist_options.foreground_busy = [this] { return foreground_busy(); };
+  persister_ = std::make_unique<persist::Persister>(*names_, *lower_, pages_, stores_, persist_options,
                                                     std::move(events));
   files_ = std::make_unique<OpenFiles>(*names_, *lower_, pages_, stores_, *persister_,
                                        OpenFilesOptions{.ufs_timeout = options.ufs_timeout,
                                                         .admit_slow_max = options.admit_slow_max,
                                                         .read_ahead_pages = options.read_ahead_pages});
+}
+
+bool LocalVolume::foreground_busy() {
+  if (!foreground_.busy()) return false;
+  const auto usage = pages_.usage();
+  return usage.pinned_bytes < usage.pinned_limit_bytes / 2;
 }
 
 LocalVolume::~LocalVolume() {
