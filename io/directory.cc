@@ -174,7 +174,11 @@ Result<void> Directory::sync() const {
               "fsync", fd());
 }
 
-Result<void> Directory::sync_file_system() const { return done(::syncfs(fd()), "syncfs", fd()); }
+Result<void> Directory::sync_file_system() const {
+  return done(make_attempt({.operation = Operation::kSyncFileSystem, .fd = fd()},
+                           [&](const Attempt&) { return ::syncfs(fd()); }),
+              "syncfs", fd());
+}
 
 Result<DeviceSpace> Directory::space() const {
   struct statvfs vfs;

@@ -18,6 +18,7 @@ enum class Operation : uint8_t {
   kPunch,
   kSync,
   kSyncDirectory,
+  kSyncFileSystem,
   kStat,
   kXattr,
   kRename,

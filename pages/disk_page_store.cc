@@ -164,8 +164,8 @@ DiskPageStore::~DiskPageStore() {
   background_ = {};  // stops and joins
   for (Shard& shard : index_.shards()) CHECK(shard.open.empty());
   for (const auto& dir : dirs_) {
-    if (const auto marked = dir->mark_clean(); !marked.has_value()) {
-      log_warn("pages.no_clean_stop", {{"folder", dir->path()}, {"error", marked.error()}});
+    if (const auto stopped = dir->stop(); !stopped.has_value()) {
+      log_warn("pages.no_clean_stop", {{"folder", dir->path()}, {"error", stopped.error()}});
     }
   }
 }
@@ -267,15 +267,18 @@ Result<std::unique_ptr<PageMap>> DiskPageStore::load_map(const Node& node, const
   const StoreDir& dir = *dirs_[entry.dir];
   TRY_ASSIGN(io::File sidecar, dir.open_map(id));
   TRY_ASSIGN(const io::FileStat st, file.stat());
-  // A pinned file may have been written in place since its checksums were made, and its times lost with the power.
+  // A pinned file may have been written in place since its checksums were made, and its times lost with the power:
+  // its bytes, which are nowhere else, stand for themselves.
   auto map = PageMap::load(std::move(sidecar),
                            {.page_bytes = options_.page_bytes,
                             .epoch = dir.epoch(),
                             .size_bytes = st.size_bytes,
                             .mtime_ns = st.mtime_ns,
-                            .checksums = entry.pin == Pin::kPinned ? PageMap::Checksums::kVoid
-                                                                   : PageMap::Checksums::kValid});
-  if (failed_with(map, ErrorCode::kCorrupt) && entry.origin == Origin::kLocal) return nullptr;
+                            .checksums = entry.pin == Pin::kPinned ? PageMap::Checksums::kIgnored
+                                                                   : PageMap::Checksums::kRequired});
+  if (failed_with(map, ErrorCode::kCorrupt) && entry.origin == Origin::kLocal && entry.pin == Pin::kPinned) {
+    return nullptr;
+  }
   return map;
 }
 
@@ -287,7 +290,7 @@ Result<std::shared_ptr<LocalFile>> DiskPageStore::open(LocalFileId id) {
   {
     const std::lock_guard lock(shard.mutex);
     Node* const node = index_.find(shard, id);
-    if (node == nullptr) return absent();
+    if (node == nullptr || node->second.distrusted) return absent();
     if (DiskLocalFile* const open = node->second.open; open != nullptr) {
       if (auto handle = std::static_pointer_cast<DiskLocalFile>(open->weak_from_this().lock())) return handle;
       open->node_ = nullptr;  // its last handle is going; this open takes the file over
@@ -520,6 +523,12 @@ Result<void> DiskPageStore::record_checksums(const LocalFile& file, const Conten
   // A fetched file has its checksums from filling; that it is still a copy means that it was not written since.
   if (node->second.origin == Origin::kFetched) return {};
   const StoreDir& dir = dir_of(*node);
+  if (stamp.size_bytes <= options_.page_bytes && page_crcs.size() <= 1) {
+    // What the file had when it was larger describes it no more.
+    if (node->second.has_map) TRY(dir.remove_map(id));
+    node->second.has_map = false;
+    return {};
+  }
   TRY_ASSIGN(const io::File sidecar, dir.create_map(id));
   node->second.has_map = true;
   return PageMap::write_checksums(sidecar, options_.page_bytes, stamp, page_crcs, dir.epoch(), next_salt());
@@ -641,7 +650,13 @@ void DiskPageStore::recover(LocalFileId id, Pin pin) {
     const std::lock_guard lock(shard.mutex);
     Node* const node = index_.find(shard, id);
     if (node == nullptr) return;
-    node->second.named = true;
+    FileIndex::Entry& entry = node->second;
+    if (pin == Pin::kEvictable && !entry.named && entry.origin == Origin::kLocal && !entry.has_map &&
+        !dir_of(*node).trusted()) {
+      entry.distrusted = true;
+      return;
+    }
+    entry.named = true;
     index_.set_pin(shard, *node, pin);
   }
   const std::lock_guard lock(backlog_mutex_);
@@ -650,13 +665,14 @@ void DiskPageStore::recover(LocalFileId id, Pin pin) {
 
 Result<uint64_t> DiskPageStore::finish_recovery() {
   uint64_t removed = 0;
+  uint64_t distrusted = 0;
   for (Shard& shard : index_.shards()) {
     const std::lock_guard lock(shard.mutex);
     for (auto it = shard.files.begin(); it != shard.files.end();) {
       Node& node = *it++;
       if (node.second.named || node.second.open != nullptr) continue;
+      ++(node.second.distrusted ? distrusted : removed);
       drop(shard, node);
-      ++removed;
     }
   }
   for (const Duplicate& duplicate : std::exchange(duplicates_, {})) {
@@ -664,6 +680,8 @@ Result<uint64_t> DiskPageStore::finish_recovery() {
     ++removed;
   }
   if (removed != 0) log_info("pages.garbage_removed", {{"files", removed}});
+  if (distrusted != 0) log_warn("pages.distrusted_removed", {{"files", distrusted}});
+  for (const auto& dir : dirs_) dir->establish_trust();
   return removed;
 }
 

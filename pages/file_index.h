@@ -39,9 +39,10 @@ class FileIndex {
     Origin origin = Origin::kLocal;
     Pin pin = Pin::kPinned;
     bool has_map : 1 = false;
-    bool named : 1 = false;      // by the metadata, or made since start
-    bool accounted : 1 = false;  // allocated_bytes is known
-    bool listed : 1 = false;     // among the evictable files
+    bool named : 1 = false;       // by the metadata, or made since start
+    bool distrusted : 1 = false;  // nothing vouches for its bytes, and they have a home: goes with finish_recovery()
+    bool accounted : 1 = false;   // allocated_bytes is known
+    bool listed : 1 = false;      // among the evictable files
   };
 
   struct Shard {

@@ -131,8 +131,12 @@ Result<std::unique_ptr<PageMap>> PageMap::load(io::File sidecar, const Expected&
   }
   const bool whole = header.kind == kWhole;
   const bool changed = header.file_bytes != expected.size_bytes || header.mtime_ns != expected.mtime_ns;
-  const bool checksums_void = expected.checksums == Checksums::kVoid || (header.flags & kFlagChecksumsVoid) != 0;
-  const bool trusted = header.epoch == expected.epoch || checksums_void || (whole && changed);
+  const bool ignored = expected.checksums == Checksums::kIgnored;
+  const bool checksums_void = (header.flags & kFlagChecksumsVoid) != 0 || (whole && changed);
+  const bool trusted = header.epoch == expected.epoch || ignored;
+  if (!trusted && checksums_void) {
+    return fail(ErrorCode::kCorrupt, "page map: bytes may have been lost and its checksums are not theirs");
+  }
   if (whole && trusted) return nullptr;
 
   std::unique_ptr<PageMap> map(new PageMap(std::move(sidecar), header));
@@ -162,7 +166,7 @@ Result<std::unique_ptr<PageMap>> PageMap::load(io::File sidecar, const Expected&
   if (map->unchecked_count_ == 0 && header.epoch != expected.epoch) {
     map->header_->epoch = expected.epoch;
     // Checksums passed over now must not be held against the file later.
-    if (checksums_void) map->header_->flags |= kFlagChecksumsVoid;
+    if (ignored) map->header_->flags |= kFlagChecksumsVoid;
     TRY(map->write_header());
   }
   map->settle();

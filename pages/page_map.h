@@ -12,7 +12,7 @@
 // its CRC when it is first used. So filling never waits for the device.
 //
 // Kinds: a *presence* map belongs to a file fetched from the UFS, pages without a valid slot are absent. A *checksum*
-// map belongs to a file that is whole; it counts only while size and mtime are what they were when it was made.
+// map belongs to a file that is whole; it describes it only while size and mtime are what they were when it was made.
 //
 // Threads: all methods may be called concurrently. Locks: mutex_ is a leaf.
 #pragma once
@@ -36,8 +36,9 @@ class PageMap {
   static constexpr uint64_t kHeaderBytes = 64;
   static constexpr uint64_t kSlotBytes = 8;
 
-  // Whether the CRCs describe the bytes: not those of a file that was written in place since.
-  enum class Checksums : uint8_t { kValid, kVoid };
+  // What the pages of an older epoch are checked against: their CRCs, or nothing, when the file may have been written
+  // in place since and its bytes are nowhere else.
+  enum class Checksums : uint8_t { kRequired, kIgnored };
 
   // What the sidecar is read against.
   struct Expected {
@@ -45,14 +46,14 @@ class PageMap {
     uint64_t epoch = 0;
     uint64_t size_bytes = 0;  // of the data file now
     int64_t mtime_ns = 0;
-    Checksums checksums = Checksums::kValid;
+    Checksums checksums = Checksums::kRequired;
   };
 
   // A presence map with every page absent, written to the empty `sidecar`.
   static Result<std::unique_ptr<PageMap>> create(io::File sidecar, uint64_t page_bytes, uint64_t file_bytes,
                                                  uint64_t epoch, uint64_t salt);
-  // Null when the file is whole and nothing needs a check. kCorrupt when the sidecar is not usable: a fetched file is
-  // then worth nothing, a whole one merely has no checksums.
+  // Null when the file is whole and nothing needs a check. kCorrupt: the sidecar is damaged, or the checksums that are
+  // required do not describe the file as it is.
   static Result<std::unique_ptr<PageMap>> load(io::File sidecar, const Expected& expected);
   // Writes a checksum map to the empty `sidecar`.
   static Result<void> write_checksums(const io::File& sidecar, uint64_t page_bytes, const ContentStamp& stamp,

@@ -15,9 +15,10 @@
 // Threads: all methods may be called concurrently. Locks are leaves: no call goes up or out from under one. All handles
 // must be gone before the store is destroyed.
 // Crash: nothing here decides what is true; a local file unknown to the metadata is garbage and removed by recovery.
-// Bytes fetched from the UFS are never synced: after a stop that may have lost writes their pages are checked against
-// their CRC32C before use. Destroying the store is a clean stop, after which, on the same boot of the machine,
-// nothing is checked.
+// Files that are not pinned are never synced one by one: after a stop that may have lost writes their pages are checked
+// against their CRC32C before use, and a file without CRC32Cs is dropped, to be fetched again from its home. Writes are
+// lost only with the machine: nothing is checked or dropped after SIGKILL during the same boot (pages/store_dir.h says
+// why), nor after destroying the store, which is a clean stop and syncs the folders' file systems.
 #pragma once
 
 #include <cstddef>
@@ -154,7 +155,8 @@ class PageStore {
   virtual Result<ContentStamp> stamp(const LocalFile& file) = 0;
 
   // Records the CRC32C of every page of a complete file, as computed by a reader that proved its bytes with `stamp`.
-  // They count for as long as size and mtime are the stamp's. kInvalid: not as many CRCs as pages.
+  // They count for as long as size and mtime are the stamp's. A file of at most one page gets none: to fetch it again
+  // after a power loss is cheaper than a sidecar for each. kInvalid: not as many CRCs as pages.
   virtual Result<void> record_checksums(const LocalFile& file, const ContentStamp& stamp,
                                         std::span<const uint32_t> page_crcs) = 0;
 
@@ -174,6 +176,8 @@ class PageStore {
   // Tells the store what the metadata knows: called once per living file before serving starts, then
   // finish_recovery() removes files that were not named (older than the call to open the store) and counts them. Until
   // then nothing is evicted that was there before. recover() looks at no file; it is a memory operation.
+  // After a stop that may have lost writes an evictable whole file without checksums is not there any more: open()
+  // gives kNotFound, and finish_recovery() frees its space. A pinned one is believed, since it is all there is.
   virtual void recover(LocalFileId id, Pin pin) = 0;
   virtual Result<uint64_t> finish_recovery() = 0;
 

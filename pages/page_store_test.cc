@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -69,11 +70,42 @@ class PageStoreTest : public ::testing::Test {
     const auto opened = try_open_store();
     ASSERT_TRUE(opened.has_value()) << opened.error().to_string();
   }
-  // As after SIGKILL: what marks a clean stop is not there.
-  void reopen_after_crash() {
+  static std::string read_text(const fs::path& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  // The state file as another boot of the machine would have left it.
+  static std::string of_another_boot(const std::string& state) {
+    std::string text = state.substr(0, state.find("crc32c="));
+    const size_t boot = text.find("boot=") + 5;
+    text.replace(boot, text.find('\n', boot) - boot, "another");
+    char crc[32];
+    std::snprintf(crc, sizeof crc, "crc32c=%016x\n", net::crc32c(bytes_of(text)));
+    return text + crc;
+  }
+  void boot_again() {
+    const fs::path state = options_.dirs[0] + "/state";
+    const std::string text = of_another_boot(read_text(state));
+    std::ofstream(state) << text;
+  }
+  // The state file is the one that the running store had.
+  void reopen_after_power_loss() {
+    std::vector<std::string> states;
+    for (const std::string& dir : options_.dirs) states.push_back(read_text(dir + "/state"));
     store_.reset();
-    for (const std::string& dir : options_.dirs) ASSERT_TRUE(fs::remove(dir + "/state"));
+    for (size_t i = 0; i < states.size(); ++i) {
+      const fs::path path = options_.dirs[i] + "/state";
+      if (states[i].empty()) {
+        fs::remove(path);
+      } else {
+        std::ofstream(path) << of_another_boot(states[i]);
+      }
+    }
     open_store();
+  }
+  void recover(std::initializer_list<uint64_t> ids, Pin pin) {
+    for (const uint64_t id : ids) store_->recover(LocalFileId(id), pin);
+    ASSERT_TRUE(store_->finish_recovery().has_value());
   }
 
   void write(const LocalFile& file, std::string_view bytes, uint64_t offset = 0) {
@@ -290,8 +322,8 @@ TEST_F(PageStoreTest, present_pages_survive_a_clean_restart_unchecked) {
 
 TEST_F(PageStoreTest, after_a_crash_pages_are_checked_once_and_then_complete) {
   make_fetched(1, 3 * kPage);
-  reopen_after_crash();
-  store_->recover(LocalFileId(1), Pin::kEvictable);
+  reopen_after_power_loss();
+  recover({1}, Pin::kEvictable);
   auto file = open(1);
   EXPECT_FALSE(file->complete()) << "not for the kernel before it is checked";
   EXPECT_TRUE(file->present(0, 3 * kPage));
@@ -299,14 +331,16 @@ TEST_F(PageStoreTest, after_a_crash_pages_are_checked_once_and_then_complete) {
   EXPECT_TRUE(file->complete());
   file.reset();
   open_store();
+  recover({1}, Pin::kEvictable);
   EXPECT_TRUE(open(1)->complete()) << "the passed check is remembered";
 }
 
 TEST_F(PageStoreTest, a_check_still_due_at_a_clean_stop_stays_due) {
   make_fetched(1, kPage);
-  reopen_after_crash();
+  reopen_after_power_loss();
+  recover({1}, Pin::kEvictable);
   open_store();
-  store_->recover(LocalFileId(1), Pin::kEvictable);
+  recover({1}, Pin::kEvictable);
   EXPECT_FALSE(open(1)->complete());
   EXPECT_TRUE(open(1)->verify().has_value());
   EXPECT_TRUE(open(1)->complete());
@@ -316,7 +350,7 @@ TEST_F(PageStoreTest, a_flipped_byte_after_a_crash_is_never_served_and_its_page_
   const std::string bytes = pattern(3 * kPage, 1);
   make_fetched(1, 3 * kPage);
   flip_byte(path_of(1, ".copy"), kPage + 17);
-  reopen_after_crash();
+  reopen_after_power_loss();
   store_->recover(LocalFileId(1), Pin::kEvictable);
   auto file = open(1);
   std::string part(kPage, '\0');
@@ -351,7 +385,7 @@ TEST_F(PageStoreOnDisk, a_page_whose_bytes_were_lost_with_the_power_is_absent) {
     ASSERT_TRUE(map->sync_data().has_value());
     faults->drop_unsynced();
   }
-  reopen_after_crash();
+  reopen_after_power_loss();
   store_->recover(LocalFileId(1), Pin::kEvictable);
   const auto file = open(1);
   EXPECT_TRUE(failed_with(file->verify(), ErrorCode::kCorrupt));
@@ -403,7 +437,7 @@ TEST_F(PageStoreTest, a_fetched_file_written_in_place_is_not_checked_against_its
     EXPECT_TRUE(fs::exists(path_of(id))) << "it is a whole file of its own now";
     EXPECT_FALSE(fs::exists(path_of(id, ".pages")));
   }
-  reopen_after_crash();
+  reopen_after_power_loss();
   for (const uint64_t id : {1, 2}) {
     store_->recover(LocalFileId(id), Pin::kPinned);
     EXPECT_TRUE(open(id)->complete());
@@ -420,7 +454,7 @@ TEST_F(PageStoreTest, a_partial_file_written_in_place_keeps_its_pages_and_grows_
     write(*file, "changed", 10);
     ASSERT_TRUE(file->sync().has_value());
   }
-  reopen_after_crash();
+  reopen_after_power_loss();
   store_->recover(LocalFileId(1), Pin::kPinned);
   const auto file = open(1);
   EXPECT_EQ(file->first_absent(0, 2 * kPage), (LocalFile::ByteRange{kPage, kPage}));
@@ -519,6 +553,7 @@ TEST_F(PageStoreTest, a_store_that_lost_its_superblock_is_not_formatted_over) {
 
 TEST_F(PageStoreTest, an_interrupted_formatting_is_taken_up_again) {
   options_.dirs = {root_ + "/fresh"};
+  store_.reset();
   {
     testing::FaultIo faults(root_);
     faults.fail(Operation::kRename, EIO, 1);
@@ -773,7 +808,7 @@ TEST_F(PageStoreOnDisk, recorded_checksums_are_checked_after_a_crash) {
   const auto mtime = fs::last_write_time(path_of(2));
   flip_byte(path_of(2), 3);
   fs::last_write_time(path_of(2), mtime);
-  reopen_after_crash();
+  reopen_after_power_loss();
   for (const uint64_t id : {1, 2}) store_->recover(LocalFileId(id), Pin::kEvictable);
   EXPECT_FALSE(open(1)->complete());
   EXPECT_EQ(read(*open(1)), bytes);
@@ -793,10 +828,164 @@ TEST_F(PageStoreOnDisk, recorded_checksums_do_not_count_once_the_file_was_writte
     ASSERT_TRUE(record_checksums(*file, bytes).has_value());
     write(*file, "changed");
   }
-  reopen_after_crash();
-  store_->recover(LocalFileId(1), Pin::kEvictable);
+  reopen_after_power_loss();
+  recover({1}, Pin::kPinned);
   EXPECT_TRUE(open(1)->complete());
   EXPECT_EQ(read(*open(1)).substr(0, 7), "changed");
+}
+
+TEST_F(PageStoreOnDisk, after_a_power_loss_clean_files_without_checksums_of_their_own_are_dropped) {
+  const std::string small = pattern(kPage, 1);
+  const std::string large = pattern(kPage + 1, 2);
+  for (const uint64_t id : {1, 2}) {
+    const auto file = make(id);
+    write(*file, small);
+    ASSERT_TRUE(record_checksums(*file, small).has_value());
+  }
+  for (const uint64_t id : {3, 4, 5, 6}) {
+    const auto file = make(id);
+    write(*file, large);
+    if (id != 3) {
+      ASSERT_TRUE(record_checksums(*file, large).has_value());
+    }
+    if (id == 4) write(*file, "changed");
+    if (id == 5) fs::resize_file(path_of(5, ".pages"), 0);  // it never reached the device
+  }
+  reopen_after_power_loss();
+  for (const uint64_t id : {1, 3, 4, 5, 6}) store_->recover(LocalFileId(id), Pin::kEvictable);
+  store_->recover(LocalFileId(2), Pin::kPinned);
+  EXPECT_TRUE(absent(1));
+  EXPECT_EQ(*store_->finish_recovery(), 0u) << "none of them is garbage";
+  for (const uint64_t id : {1, 3, 4, 5}) {
+    EXPECT_TRUE(absent(id)) << id;
+    EXPECT_FALSE(fs::exists(path_of(id))) << id;
+  }
+  EXPECT_EQ(read(*open(2)), small) << "nowhere else";
+  EXPECT_TRUE(open(2)->complete());
+  EXPECT_FALSE(open(6)->complete());
+  EXPECT_EQ(read(*open(6)), large);
+  EXPECT_TRUE(store_->create_partial(LocalFileId(1), kPage).has_value()) << "to be fetched again";
+}
+
+TEST_F(PageStoreTest, a_power_loss_is_not_forgotten_by_a_start_that_was_cut_short) {
+  make_clean(1, 10);
+  reopen_after_power_loss();
+  open_store();  // recovery was not finished
+  recover({1}, Pin::kEvictable);
+  EXPECT_TRUE(absent(1));
+  make_clean(2, 10);
+  open_store();
+  recover({2}, Pin::kEvictable);
+  EXPECT_FALSE(absent(2)) << "all is known again";
+}
+
+TEST_F(PageStoreTest, a_lost_or_torn_state_counts_as_a_power_loss) {
+  for (const uint64_t id : {1, 2}) {
+    make_clean(id, 10);
+    store_.reset();
+    const std::string state = options_.dirs[0] + "/state";
+    if (id == 1) fs::remove(state);
+    if (id == 2) flip_byte(state, 8);
+    open_store();
+    recover({id}, Pin::kEvictable);
+    EXPECT_TRUE(absent(id));
+  }
+}
+
+TEST_F(PageStoreTest, a_clean_stop_is_trusted_after_another_boot) {
+  make_clean(1, 10);
+  make_fetched(2, 2 * kPage);
+  store_.reset();
+  boot_again();
+  open_store();
+  recover({1, 2}, Pin::kEvictable);
+  EXPECT_EQ(read(*open(1)), pattern(10, 1));
+  EXPECT_TRUE(open(2)->complete());
+  // From the first moment of its use on the folder is one that was not stopped.
+  reopen_after_power_loss();
+  recover({1, 2}, Pin::kEvictable);
+  EXPECT_TRUE(absent(1));
+  EXPECT_FALSE(open(2)->complete());
+}
+
+TEST_F(PageStoreTest, a_stop_that_could_not_sync_is_not_a_clean_one) {
+  for (const uint64_t id : {1, 2}) {
+    make_clean(id, 10);
+    {
+      testing::FaultIo faults(root_);
+      faults.fail(id == 1 ? Operation::kSyncFileSystem : Operation::kRename, EIO);
+      store_.reset();
+    }
+    if (id == 2) boot_again();
+    open_store();
+    recover({id}, Pin::kEvictable);
+    EXPECT_TRUE(absent(id));
+  }
+}
+
+TEST_F(PageStoreTest, a_killed_process_loses_nothing) {
+  store_.reset();
+  const pid_t child = ::fork();
+  if (child == 0) {
+    open_store();
+    make_clean(1, 10);
+    make_clean(2, 3 * kPage);
+    const auto file = *store_->create_partial(LocalFileId(3), 3 * kPage);
+    (void)file->fill(kPage, bytes_of(pattern(kPage, 5)));
+    ::kill(::getpid(), SIGKILL);
+  }
+  ASSERT_GT(child, 0);
+  int status = 0;
+  ASSERT_EQ(::waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(status));
+  open_store();
+  recover({1, 2, 3}, Pin::kEvictable);
+  EXPECT_EQ(read(*open(1)), pattern(10, 1));
+  EXPECT_EQ(read(*open(2)), pattern(3 * kPage, 2));
+  EXPECT_TRUE(open(2)->complete());
+  EXPECT_EQ(open(3)->first_absent(0, 3 * kPage), (LocalFile::ByteRange{0, kPage}));
+  std::string page(kPage, '\0');
+  flip_byte(path_of(3, ".copy"), kPage);
+  EXPECT_TRUE(open(3)->read(kPage, std::as_writable_bytes(std::span(page))).has_value()) << "unchecked";
+}
+
+TEST_F(PageStoreTest, a_full_device_does_not_keep_the_store_from_starting) {
+  make_clean(1, 10);
+  store_.reset();
+  testing::FaultIo faults(root_);
+  faults.fail(Operation::kWrite, ENOSPC);
+  open_store();
+  faults.heal();
+  recover({1}, Pin::kEvictable);
+  EXPECT_EQ(read(*open(1)), pattern(10, 1));
+  reopen_after_power_loss();
+  recover({1}, Pin::kEvictable);
+  EXPECT_TRUE(absent(1));
+}
+
+TEST_F(PageStoreOnDisk, a_file_of_one_page_gets_no_sidecar_and_loses_that_of_its_larger_past) {
+  const std::string large = pattern(2 * kPage, 1);
+  const auto file = make(1);
+  write(*file, large);
+  ASSERT_TRUE(record_checksums(*file, large).has_value());
+  EXPECT_TRUE(fs::exists(path_of(1, ".pages")));
+  ASSERT_TRUE(file->file().truncate(kPage).has_value());
+  ASSERT_TRUE(record_checksums(*file, large.substr(0, kPage)).has_value());
+  EXPECT_EQ(files_on_disk(), std::vector<fs::path>{path_of(1)});
+}
+
+TEST_F(PageStoreTest, pages_written_over_are_not_believed_after_a_power_loss_once_they_are_clean) {
+  for (const uint64_t id : {1, 2}) {
+    const auto file = *store_->create_partial(LocalFileId(id), 2 * kPage);
+    ASSERT_TRUE(file->fill(0, bytes_of(pattern(kPage, id))).has_value());
+    store_->set_pin(LocalFileId(id), Pin::kPinned);
+    store_->set_pin(LocalFileId(id), Pin::kEvictable);
+  }
+  reopen_after_power_loss();
+  store_->recover(LocalFileId(1), Pin::kEvictable);
+  recover({2}, Pin::kPinned);
+  EXPECT_TRUE(absent(1));
+  EXPECT_TRUE(open(2)->present(0, kPage));
 }
 
 TEST_F(PageStoreOnDisk, checksums_must_be_one_for_each_page) {

@@ -147,6 +147,7 @@ Result<std::unique_ptr<StoreDir>> StoreDir::open(const std::string& path, std::s
   if (!root.has_value()) return fail(std::move(root).error().wrap("page store folder " + path));
   std::unique_ptr<StoreDir> dir(new StoreDir(path, *std::move(root)));
   TRY(dir->lock());
+  dir->epoch_ = Random::from_entropy().next();
   TRY(dir->check_superblock(volume_id));
   TRY_ASSIGN(dir->files_, dir->root_.open_directory(kFiles));
   TRY_ASSIGN(dir->quarantine_, dir->root_.open_directory(kQuarantine));
@@ -226,35 +227,69 @@ Result<void> StoreDir::format(std::string_view volume_id) {
   }
   TRY_ASSIGN(const io::Directory files, root_.open_directory(kFiles));
   TRY(files.sync());
-  const std::string text = with_crc("format=" + std::to_string(kFormat) + "\nvolume=" + std::string(volume_id) +
-                                    "\nfolder=" + hex(Random::from_entropy().next()) + "\n");
+  TRY(replace_text(kSuperblock, with_crc("format=" + std::to_string(kFormat) + "\nvolume=" + std::string(volume_id) +
+                                         "\nfolder=" + hex(Random::from_entropy().next()) + "\n")));
+  establish_trust();  // there is no file
+  return {};
+}
+
+Result<void> StoreDir::replace_text(const char* name, std::string_view text) const {
   const io::OpenOptions options{
       .access = io::Access::kWrite, .create = io::Create::kIfAbsent, .truncate = true};
   TRY_ASSIGN(const io::File file, root_.open_file(kTemporary, options));
   TRY(file.write_at(0, text));
   TRY(file.sync());
-  TRY(root_.rename(kTemporary, root_, kSuperblock, io::Replace::kReplace));
+  TRY(root_.rename(kTemporary, root_, name, io::Replace::kReplace));
   return root_.sync();
 }
 
 Result<void> StoreDir::load_state() {
+  if (trusted_) return {};  // just formatted
   const auto text = read_text(root_, kState);
   if (!text.has_value() && text.error().code() != ErrorCode::kNotFound) return std::unexpected(text.error());
-  epoch_ = Random::from_entropy().next();
-  const std::string boot = boot_id();
-  if (text.has_value() && crc_matches(*text) && !boot.empty() &&
-      find_line(*text, "boot") == boot) {
-    const auto epoch = find_line(*text, "epoch");
-    if (epoch.has_value()) epoch_ = parse_number(*epoch, 16).value_or(epoch_);
+  if (text.has_value() && crc_matches(*text)) {
+    const std::string boot = boot_id();
+    const bool same_boot = !boot.empty() && find_line(*text, "boot") == boot;
+    const auto epoch = parse_number(find_line(*text, "epoch").value_or(""), 16);
+    if (epoch.has_value() && (same_boot || find_line(*text, "stopped") == "yes")) {
+      epoch_ = *epoch;
+      trusted_ = true;
+    }
   }
-  return allow_missing(root_.unlink(kState));
+  if (trusted_) {
+    const auto put = put_state(Use::kRunning);
+    if (put.has_value()) return {};
+    // A full device must not keep the store from starting.
+    log_warn("pages.no_state", {{"folder", path_}, {"error", put.error()}});
+  }
+  return erase_state();
 }
 
-Result<void> StoreDir::mark_clean() const {
-  const io::OpenOptions options{
-      .access = io::Access::kWrite, .create = io::Create::kIfAbsent, .truncate = true};
-  TRY_ASSIGN(const io::File file, root_.open_file(kState, options));
-  return file.write_at(0, with_crc("epoch=" + hex(epoch_) + "\nboot=" + boot_id() + "\n"));
+Result<void> StoreDir::put_state(Use use) const {
+  return replace_text(kState, with_crc("epoch=" + hex(epoch_) + "\nboot=" + boot_id() +
+                                       "\nstopped=" + (use == Use::kStopped ? "yes" : "no") + "\n"));
+}
+
+Result<void> StoreDir::erase_state() const {
+  TRY(allow_missing(root_.unlink(kState)));
+  return root_.sync();
+}
+
+void StoreDir::establish_trust() {
+  if (trusted_) return;
+  if (const auto put = put_state(Use::kRunning); !put.has_value()) {
+    log_warn("pages.no_state", {{"folder", path_}, {"error", put.error()}});
+  }
+  trusted_ = true;
+}
+
+Result<void> StoreDir::stop() {
+  if (!trusted_) return {};
+  if (auto synced = root_.sync_file_system(); !synced.has_value()) {
+    static_cast<void>(erase_state());  // bytes may be lost although the machine runs on
+    return synced;
+  }
+  return put_state(Use::kStopped);
 }
 
 Result<void> StoreDir::scan(const std::function<void(const Found&)>& visitor) const {

@@ -2,16 +2,20 @@
 //
 //   weir-page-store      text: format, volume, folder id, CRC; written once, last of formatting
 //   lock                 flock of the process that uses the folder; holds its pid
-//   state                text: epoch and boot; exists only between a clean stop and the next start
+//   state                text: epoch, boot of the machine, whether the last user has stopped cleanly
 //   files/ab/ID          a whole file written here; ID is 16 hex digits, ab its second lowest byte
 //   files/ab/ID.copy     a file fetched from the UFS, with its pages in ID.pages
 //   files/ab/ID.pages    see pages/page_map.h
 //   quarantine/          files taken out of service, under the same names
 //
-// The epoch is a random number that stays the same for as long as nothing that was written can have been lost unseen:
-// it is kept when the last user stopped cleanly during the present boot of the machine (the page cache then still
-// stands behind every write), else a new one is drawn. Nothing here needs an fsync for that: a state that is lost
-// means a new epoch.
+// The epoch is a random number that stays the same for as long as nothing that was written can have been lost unseen.
+// A start keeps it, and trusts the folder, when
+// - the last user ran during the present boot of the machine, however it ended: a completed write(2) is in the page
+//   cache, which outlives the process, and whatever vouches for bytes is written after them. (Not covered, as while the
+//   user lives: a device that loses what it was given.)
+// - or the last user stopped cleanly, which ends with a sync of the whole file system.
+// Else a new epoch is drawn, and the folder is not trusted before its files were sorted out: see establish_trust(). A
+// state that is lost costs trust, never bytes. "Stopped cleanly" is off the device before a user writes anything.
 //
 // Threads: all methods may be called concurrently.
 #pragma once
@@ -39,6 +43,8 @@ class StoreDir {
 
   const std::string& path() const { return path_; }
   uint64_t epoch() const { return epoch_; }
+  // Whether every byte found at the start is what was written there.
+  bool trusted() const { return trusted_; }
   // The kernel gives every change that follows a stat a ctime of its own.
   bool fine_timestamps() const { return fine_timestamps_; }
 
@@ -76,17 +82,26 @@ class StoreDir {
   uint64_t room_bytes() const { return room_bytes_.load(std::memory_order_relaxed); }
   void set_room_bytes(uint64_t bytes) { room_bytes_.store(bytes, std::memory_order_relaxed); }
 
-  // The next open keeps the epoch, if the machine has not been booted in between.
-  Result<void> mark_clean() const;
+  // No file is left whose bytes nobody vouches for: from now on the epoch is kept.
+  // Crash: before return, the next start trusts nothing again.
+  void establish_trust();
+  // Ensures: everything written to the file system is on the device, and the next start trusts the folder if this one
+  // did. Requires: no file of the folder is open. Errors: kIo, kNoSpace: after another boot it will not.
+  Result<void> stop();
 
  private:
   StoreDir(std::string path, io::Directory root) : path_(std::move(path)), root_(std::move(root)) {}
 
   Result<void> lock();
+  // The file has its new text, or its old one after a crash. Durable on return.
+  Result<void> replace_text(const char* name, std::string_view text) const;
   Result<void> check_superblock(std::string_view volume_id);
   Result<void> format(std::string_view volume_id);
   Result<void> refuse_foreign_files() const;
+  enum class Use : uint8_t { kRunning, kStopped };
   Result<void> load_state();
+  Result<void> put_state(Use use) const;
+  Result<void> erase_state() const;
 
   std::string path_;
   io::Directory root_;
@@ -94,6 +109,7 @@ class StoreDir {
   io::Directory quarantine_;
   io::File lock_;
   uint64_t epoch_ = 0;
+  bool trusted_ = false;
   bool fine_timestamps_ = false;
   std::atomic<bool> in_service_{true};
   std::atomic<uint64_t> room_bytes_{0};

@@ -164,6 +164,9 @@ void FaultIo::after(const io::Attempt& attempt) {
         tracked.created_path.clear();
       }
     }
+  } else if (attempt.operation == Operation::kSyncFileSystem) {
+    struct stat st;
+    if (::fstat(attempt.fd, &st) == 0) std::erase_if(tracked_, [&](const auto& t) { return t.first.first == st.st_dev; });
   }
 }
 
