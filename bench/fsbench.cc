@@ -56,8 +56,13 @@ class File {
 
 class Bench {
  public:
-  Bench(std::string root, size_t mib, size_t files, size_t directory_files)
-      : root_(std::move(root)), mib_(mib), files_(files), directory_files_(directory_files), bytes_(kMiB) {
+  Bench(std::string root, size_t mib, size_t files, size_t directory_files, std::string between)
+      : root_(std::move(root)),
+        mib_(mib),
+        files_(files),
+        directory_files_(directory_files),
+        between_(std::move(between)),
+        bytes_(kMiB) {
     for (size_t i = 0; i < bytes_.size(); ++i) bytes_[i] = static_cast<char>(i * 2654435761u >> 13);
   }
 
@@ -128,6 +133,7 @@ class Bench {
   // `work` is a count for a rate in 1/s; 0: the time in ms.
   void phase(const std::string& name, double work, const std::function<void()>& body) {
     ::sync();
+    if (!between_.empty()) check(::system(between_.c_str()) == 0, between_);
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     char value[256];
     try {
@@ -217,6 +223,7 @@ class Bench {
 
   const std::string root_;
   const size_t mib_, files_, directory_files_;
+  const std::string between_;
   std::vector<char> bytes_;
   std::vector<std::pair<std::string, std::string>> results_;
 };
@@ -225,10 +232,13 @@ class Bench {
 
 int main(int argc, char** argv) {
   if (argc < 2 || argc % 2 != 0) {
-    std::fprintf(stderr, "usage: fsbench DIR [--mib N] [--files N] [--directory-files N]\n");
+    std::fprintf(stderr,
+                 "usage: fsbench DIR [--mib N] [--files N] [--directory-files N] [--between COMMAND]\n"
+                 "  --between  run by the shell before each phase, to wait until the file system is quiet\n");
     return 2;
   }
   size_t mib = 1024, files = 10'000, directory_files = 100'000;
+  std::string between;
   for (int i = 2; i + 1 < argc; i += 2) {
     const std::string option = argv[i];
     const size_t value = std::strtoull(argv[i + 1], nullptr, 10);
@@ -238,13 +248,15 @@ int main(int argc, char** argv) {
       files = value;
     } else if (option == "--directory-files") {
       directory_files = value;
+    } else if (option == "--between") {
+      between = argv[i + 1];
     } else {
       std::fprintf(stderr, "fsbench: unknown option %s\n", option.c_str());
       return 2;
     }
   }
   try {
-    Bench bench(std::string(argv[1]) + "/fsbench", mib, files, directory_files);
+    Bench bench(std::string(argv[1]) + "/fsbench", mib, files, directory_files, between);
     bench.run();
     bench.print();
   } catch (const std::exception& failure) {

@@ -30,6 +30,7 @@
 #include "base/log.h"
 #include "kv/buffered_txn.h"
 #include "kv/group_sync.h"
+#include "kv/row_cache.h"
 
 namespace weir::kv {
 namespace {
@@ -169,11 +170,14 @@ class SnapshotPool {
   struct Entry {
     Version version;
     const rocksdb::Snapshot* snapshot;
+    bool exact;  // it holds nothing beyond `version`
     size_t readers;
   };
   using Handle = std::list<Entry>::iterator;
 
-  SnapshotPool(rocksdb::DB& db, const std::atomic<Version>& published) : db_(db), published_(published) {}
+  // `write_steps` is odd while a batch is being written and published.
+  SnapshotPool(rocksdb::DB& db, const std::atomic<Version>& published, const std::atomic<uint64_t>& write_steps)
+      : db_(db), published_(published), write_steps_(write_steps) {}
   ~SnapshotPool() {
     for (const Entry& entry : entries_) db_.ReleaseSnapshot(entry.snapshot);
   }
@@ -189,7 +193,10 @@ class SnapshotPool {
     }
     if (!entries_.empty() && entries_.back().readers == 0) erase(std::prev(entries_.end()));
     // Taken after `now` was loaded: it may hold more than `now`, never less.
-    return entries_.insert(entries_.end(), {now, db_.GetSnapshot(), 1});
+    const uint64_t steps = write_steps_.load();
+    const rocksdb::Snapshot* snapshot = db_.GetSnapshot();
+    const bool exact = steps % 2 == 0 && write_steps_.load() == steps && published_.load() == now;
+    return entries_.insert(entries_.end(), {now, snapshot, exact, 1});
   }
 
   // The latest is kept for the next reader even when nobody uses it.
@@ -215,6 +222,7 @@ class SnapshotPool {
 
   rocksdb::DB& db_;
   const std::atomic<Version>& published_;
+  const std::atomic<uint64_t>& write_steps_;
   mutable std::mutex mutex_;
   std::list<Entry> entries_;  // versions ascend
 };
@@ -275,11 +283,12 @@ class RocksCursor final : public SnapshotCursor {
 
 class RocksKv::Store {
  public:
-  Store(std::unique_ptr<rocksdb::DB> db, std::shared_ptr<TableHints> hints, std::string dir)
-      : dir_(std::move(dir)),
+  Store(std::unique_ptr<rocksdb::DB> db, std::shared_ptr<TableHints> hints, const Options& options)
+      : dir_(options.dir),
         hints_(std::move(hints)),
         db_(std::move(db)),
-        snapshots_(*db_, published_),
+        snapshots_(*db_, published_, write_steps_),
+        rows_(options.row_cache_bytes),
         sync_([this] { return db_->GetLatestSequenceNumber(); }, [this] { return flush_log(); }) {}
 
   ~Store() {
@@ -317,6 +326,7 @@ class RocksKv::Store {
   Result<void> erase_range(std::string_view begin, std::string_view end);
   void write_batch();
   Result<void> write_or_resume();
+  void update_rows(const Result<void>& written);
 
   // The leader and the flusher call these.
   Result<void> flush_log();
@@ -329,7 +339,9 @@ class RocksKv::Store {
   const std::shared_ptr<TableHints> hints_;
   const std::unique_ptr<rocksdb::DB> db_;
   std::atomic<Version> published_{0};
+  std::atomic<uint64_t> write_steps_{0};
   SnapshotPool snapshots_;
+  RowCache rows_;
 
   // Order: queue_mutex_ is a leaf.
   std::mutex queue_mutex_;
@@ -340,6 +352,7 @@ class RocksKv::Store {
   std::vector<Waiting*> group_;
   rocksdb::WriteBatch batch_;
   std::vector<Waiting*> in_batch_;
+  std::vector<std::string> erased_rows_;  // by ranges of the batch
   Version batch_base_ = 0;  // the newest version before the batch
   Version version_ = 0;     // the newest given out
   ConflictSet conflicts_;
@@ -367,13 +380,20 @@ class RocksKv::Store::RocksTxn final : public BufferedTxn {
   }
 
   Result<std::optional<std::string>> read(std::string_view key) override {
+    if (snapshot_->exact) {
+      if (auto row = store_.rows_.find(key, snapshot_->version)) return *std::move(row);
+    }
     rocksdb::ReadOptions options;
     options.snapshot = snapshot_->snapshot;
-    std::string value;
-    const rocksdb::Status status = store_.db_->Get(options, slice(key), &value);
-    if (status.ok()) return value;
-    if (status.IsNotFound()) return std::nullopt;
-    return fail_with(status, "read from the metadata store in " + store_.dir_);
+    std::optional<std::string> value(std::in_place);
+    const rocksdb::Status status = store_.db_->Get(options, slice(key), &*value);
+    if (status.IsNotFound()) {
+      value.reset();
+    } else if (!status.ok()) {
+      return fail_with(status, "read from the metadata store in " + store_.dir_);
+    }
+    if (snapshot_->exact) store_.rows_.remember(key, value, snapshot_->version);
+    return value;
   }
 
   std::unique_ptr<SnapshotCursor> scan(std::string_view begin, std::string_view end, Direction direction) override {
@@ -514,7 +534,10 @@ Result<void> RocksKv::Store::erase_range(std::string_view begin, std::string_vie
   std::vector<std::string> keys;
   for (it->Seek(lower); it->Valid() && keys.size() <= kErasedRowsMax; it->Next()) keys.emplace_back(view(it->key()));
   if (it->status().ok() && keys.size() <= kErasedRowsMax) {
-    for (const std::string& key : keys) batch_.Delete(key);
+    for (std::string& key : keys) {
+      batch_.Delete(key);
+      erased_rows_.push_back(std::move(key));
+    }
     return {};
   }
   if (!it->status().ok() && !it->status().IsIncomplete()) {
@@ -527,16 +550,35 @@ Result<void> RocksKv::Store::erase_range(std::string_view begin, std::string_vie
 // Writes and publishes what is in the batch. On error none of it has happened.
 void RocksKv::Store::write_batch() {
   if (in_batch_.empty()) return;
+  write_steps_.fetch_add(1);
   auto written = batch_.Count() == 0 ? Result<void>() : write_or_resume();
+  update_rows(written);
   if (!written.has_value()) {
     counters_.clear();
     for (Waiting* waiting : in_batch_) waiting->result = written;
   }
   // After an error, too: the versions are in the conflict set, and readers must get past them.
   published_.store(version_);
+  write_steps_.fetch_add(1);
   batch_.Clear();
   in_batch_.clear();
+  erased_rows_.clear();
   batch_base_ = version_;
+}
+
+// The cache follows the batch before its version is published.
+void RocksKv::Store::update_rows(const Result<void>& written) {
+  if (!written.has_value() || batch_.HasDeleteRange()) return rows_.erase_all(version_);
+  for (const std::string& key : erased_rows_) rows_.erase(key, version_);
+  for (const Waiting* waiting : in_batch_) {
+    for (const auto& [key, write] : waiting->txn.writes().points()) {
+      if (write.atomics.empty() && write.base == WriteBuffer::Write::Base::kValue) {
+        rows_.put(key, write.value, version_);
+      } else {
+        rows_.erase(key, version_);
+      }
+    }
+  }
 }
 
 Result<void> RocksKv::Store::write_or_resume() {
@@ -622,7 +664,7 @@ Result<std::unique_ptr<RocksKv>> RocksKv::open(const Options& options) {
   auto hints = std::make_shared<TableHints>();
   status = rocksdb::DB::Open(rocks_options(options, hints), options.dir, &db);
   if (!status.ok()) return fail_to_open(status, options.dir);
-  auto store = std::make_unique<Store>(std::unique_ptr<rocksdb::DB>(db), std::move(hints), options.dir);
+  auto store = std::make_unique<Store>(std::unique_ptr<rocksdb::DB>(db), std::move(hints), options);
   return std::unique_ptr<RocksKv>(new RocksKv(std::move(store)));
 }
 
