@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/vfs.h>
@@ -82,6 +83,13 @@ Result<void> Directory::make_directory(const char* name, mode_t mode) const {
 
 Result<void> Directory::make_directories(const std::string& name, mode_t mode) const {
   return make_path(fd(), name, mode);
+}
+
+void Directory::spread_subdirectories() const {
+  int flags = 0;
+  if (::ioctl(fd(), FS_IOC_GETFLAGS, &flags) != 0) return;
+  flags |= FS_TOPDIR_FL;
+  static_cast<void>(::ioctl(fd(), FS_IOC_SETFLAGS, &flags));
 }
 
 Result<void> Directory::unlink(const char* name) const {

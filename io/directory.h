@@ -50,6 +50,9 @@ class Directory {
 
   Result<void> make_directory(const char* name, mode_t mode) const;  // kExists
   Result<void> make_directories(const std::string& name, mode_t mode) const;
+  // A hint that directories made below this one have nothing to do with each other, so that the file system spreads
+  // them and their files over the device: ext4's flag T, see chattr(1). Elsewhere it does nothing.
+  void spread_subdirectories() const;
   Result<void> unlink(const char* name) const;
   Result<void> remove_directory(const char* name) const;
   Result<void> rename(const char* from, const Directory& to_directory, const char* to, Replace replace) const;

@@ -15,9 +15,11 @@
 #include <future>
 #include <mutex>
 #include <numeric>
+#include <set>
 #include <thread>
 
 #include "base/random.h"
+#include "io/directory.h"
 #include "net/checksum.h"
 #include "testing/fault_io.h"
 
@@ -588,6 +590,21 @@ TEST_F(PageStoreTest, files_are_found_in_every_folder_again) {
   for (uint64_t id = 1; id <= 50; ++id) make(id, 10);
   open_store();
   for (uint64_t id = 1; id <= 50; ++id) EXPECT_EQ(read(*open(id)), pattern(10, id));
+}
+
+TEST_F(PageStoreOnDisk, on_ext4_new_inodes_are_not_searched_for_in_one_place) {
+  const auto files = io::Directory::open(options_.dirs[0] + "/files");
+  constexpr int64_t kExt4Magic = 0xef53;
+  if (*files->file_system_type() != kExt4Magic) GTEST_SKIP() << "SKIPPED: /tmp is not on ext4";
+  // Orlov's allocator gives a directory of the same parent a block group of its own only below a top directory.
+  std::set<uint64_t> inodes;
+  for (const auto& entry : fs::directory_iterator(options_.dirs[0] + "/files")) {
+    inodes.insert(files->stat(entry.path().filename().c_str())->inode);
+  }
+  ASSERT_EQ(inodes.size(), 256u);
+  uint64_t neighbours = 0;
+  for (const uint64_t inode : inodes) neighbours += inodes.contains(inode + 1) ? 1 : 0;
+  EXPECT_LT(neighbours, 128u);
 }
 
 // ---- eviction and limits
