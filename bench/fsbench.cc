@@ -231,7 +231,7 @@ class Bench {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2 || argc % 2 != 0) {
+  if (argc < 2 || argc % 2 != 0 || argv[1][0] == '-') {
     std::fprintf(stderr,
                  "usage: fsbench DIR [--mib N] [--files N] [--directory-files N] [--between COMMAND]\n"
                  "  --between  run by the shell before each phase, to wait until the file system is quiet\n");
