@@ -81,12 +81,15 @@ class Bench {
     phase("create_4k_8_threads_s", files, [&] {
       parallel(8, [&](size_t t) { create("/parallel/" + std::to_string(t) + "-", 0, files_ / 8); });
     });
-    each("/small/a", [](const std::string& path) { stat(path); });
-    phase("stat_cached_s", files * 10, [&] {
-      for (int pass = 0; pass < 10; ++pass) each("/small/a", [](const std::string& path) { stat(path); });
-    });
+    const auto stat_all = [&] { each("/small/a", [](const std::string& path) { stat(path); }); };
+    phase(
+        "stat_cached_s", files * 10,
+        [&] {
+          for (int pass = 0; pass < 10; ++pass) stat_all();
+        },
+        stat_all);
     if (drop_kernel_caches()) {
-      phase("stat_uncached_s", files, [&] { each("/small/a", [](const std::string& path) { stat(path); }); });
+      phase("stat_uncached_s", files, stat_all);
     }
     phase("list_s", files, [&] { list("/small"); });
     phase("rename_files_s", files, [&] {
@@ -130,13 +133,15 @@ class Bench {
     for (size_t i = 0; i < memory.size(); i += kBlock) memory[i] = 1;
   }
 
-  // `work` is a count for a rate in 1/s; 0: the time in ms.
-  void phase(const std::string& name, double work, const std::function<void()>& body) {
+  // `work` is a count for a rate in 1/s; 0: the time in ms. `prepare` runs right before the clock starts.
+  void phase(const std::string& name, double work, const std::function<void()>& body,
+             const std::function<void()>& prepare = [] {}) {
     ::sync();
     if (!between_.empty()) check(::system(between_.c_str()) == 0, between_);
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     char value[256];
     try {
+      prepare();
       const auto start = std::chrono::steady_clock::now();
       body();
       const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;

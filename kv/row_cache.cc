@@ -34,8 +34,14 @@ void RowCache::put(std::string_view key, std::string_view value, Version version
   if (value.empty() || value.size() > kValueBytesMax) return erase(key, version);
   Shard& shard = shard_of(key);
   const std::lock_guard lock(shard.mutex);
+  if (const auto it = shard.young.entries.find(key); it != shard.young.entries.end()) {
+    Entry& entry = it->second;
+    shard.young.bytes += value.size() - (entry.value ? entry.value->size() : 0);
+    shard.young.newest = std::max(shard.young.newest, version);
+    entry = {std::string(value), version};
+    return;
+  }
   drop(shard.old, key);
-  drop(shard.young, key);
   insert(shard, key, std::string(value), version);
 }
 

@@ -37,6 +37,15 @@ void Eraser::close() {
   changed_.notify_all();
 }
 
+void Eraser::stand_back(int64_t due_ns) {
+  if (!options_.foreground_busy) return;
+  const int64_t until_ns = due_ns + (options_.deadline / 4).count();
+  while (!deadlines_.stopping() && unix_ns(names_.clock().wall_now()) < until_ns && options_.foreground_busy()) {
+    std::unique_lock lock(mutex_);
+    if (changed_.wait_for(lock, kBusyPause, [&] { return closed_; })) return;
+  }
+}
+
 Duration Eraser::pass() {
   const int64_t now_ns = unix_ns(names_.clock().wall_now());
   std::optional<meta::EraseItem> after;
@@ -49,6 +58,7 @@ Duration Eraser::pass() {
     }
     if (items->empty()) break;
     after = items->back();
+    stand_back(items->front().due_ns);
     all_done &= erase(*items);
   }
   if (!all_done) return kFailedPause;

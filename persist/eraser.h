@@ -28,6 +28,7 @@ namespace weir::persist {
 class Eraser {
  public:
   static constexpr Duration kGap = std::chrono::milliseconds(50);          // between passes on wake()
+  static constexpr Duration kBusyPause = std::chrono::milliseconds(50);    // while applications are busy
   static constexpr Duration kIdleInterval = std::chrono::seconds(30);
   static constexpr Duration kFailedPause = std::chrono::seconds(1);
 
@@ -44,6 +45,8 @@ class Eraser {
  private:
   using Items = std::vector<meta::EraseItem>;
 
+  // Waits while applications are busy, until what is due since then has waited a quarter of the deadline.
+  void stand_back(int64_t due_ns);
   // Goes once through everything that is due. The time to wait before the next pass.
   Duration pass();
   // False: something could not be done now.
