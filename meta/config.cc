@@ -180,10 +180,12 @@ Result<void> Namespace::put_document(std::string_view name, std::string_view tex
       kv::Durability::kSynced);
 }
 
-Result<void> Namespace::set_rules(std::shared_ptr<const PathRules> rules) {
-  rules_.store(rules);
+void Namespace::set_rules(std::shared_ptr<const PathRules> rules) { rules_.store(std::move(rules)); }
+
+Result<void> Namespace::requeue_transient(const std::function<bool()>& stopping) {
+  const auto rules = this->rules();
   auto range = format::transient_range();
-  for (bool more = true; more;) {
+  for (bool more = true; more && !stopping();) {
     TRY_ASSIGN(const auto page, kv::read_txn(kv_, [&](kv::Txn& txn) {
       return txn.get_range(range.begin, range.end, {.rows_max = kBatch, .isolation = kv::Isolation::kSnapshot});
     }));

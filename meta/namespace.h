@@ -350,8 +350,11 @@ class Namespace {
   Result<void> remove_mount(std::string_view name, const std::function<void(LocalFileId)>& forget);
   Result<std::optional<std::string>> document(std::string_view name);
   Result<void> put_document(std::string_view name, std::string_view text);
-  // In force from the next operation on. Queues TRANSIENT files that the new rules want persisted.
-  Result<void> set_rules(std::shared_ptr<const PathRules> rules);
+  // In force from the next operation on; see requeue_transient().
+  void set_rules(std::shared_ptr<const PathRules> rules);
+  // Queues TRANSIENT files that the rules in force want persisted. To be called after a change of rules, and after every
+  // start: a crash may have come between. Returns early once `stopping` says so.
+  Result<void> requeue_transient(const std::function<bool()>& stopping);
   std::shared_ptr<const PathRules> rules() const;
 
  private:

@@ -119,7 +119,8 @@ class NamespaceTest : public ::testing::Test {
   void set_rules(const std::string& json) {
     auto rules = PathRules::parse(json);
     ASSERT_TRUE(rules.has_value()) << rules.error().to_string();
-    ASSERT_TRUE(names_->set_rules(std::make_shared<const PathRules>(*std::move(rules))).has_value());
+    names_->set_rules(std::make_shared<const PathRules>(*std::move(rules)));
+    ASSERT_TRUE(names_->requeue_transient([] { return false; }).has_value());
   }
 
   FileState state(InodeId inode) { return state_of(*names_->load(inode)); }

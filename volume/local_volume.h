@@ -98,6 +98,8 @@ class LocalVolume final : public Volume {
   Result<void> await_persisted(InodeId inode, Deadline deadline);
 
   Result<void> load_rules();
+  // Files that the rules no longer keep from the bucket get into the queue; what fails is tried again with the next scan.
+  void requeue_transient();
   void lower_changed(const meta::Namespace::LowerChanges& changes);
   Result<std::string> uri_of(const format::Home& home) const;
   meta::FileState state_of(const meta::Inode& inode);
@@ -113,6 +115,7 @@ class LocalVolume final : public Volume {
   std::unique_ptr<meta::LowerLayer> lower_;
   std::unique_ptr<persist::Persister> persister_;
   std::unique_ptr<OpenFiles> files_;
+  std::atomic<bool> stopping_ = false;
   std::optional<Ticker> leftovers_;
 };
 

@@ -59,6 +59,7 @@ bool LocalVolume::foreground_busy() {
 }
 
 LocalVolume::~LocalVolume() {
+  stopping_ = true;
   leftovers_.reset();
   persister_->stop(Deadline::after(Duration::zero()));
   // Whoever still waits for a store shall not hold up the end.
@@ -79,11 +80,15 @@ Result<void> LocalVolume::start() {
                                 {"quarantined", recovered.quarantined}});
   TRY(mounts_.open());
   persister_->start();
-  leftovers_.emplace(options_.orphan_check_period, [this] { files_->collect_leftovers(); });
+  leftovers_.emplace(options_.orphan_check_period, [this] {
+    files_->collect_leftovers();
+    requeue_transient();
+  });
   return {};
 }
 
 void LocalVolume::stop(Deadline deadline) {
+  stopping_ = true;
   leftovers_.reset();
   files_->commit_all();
   persister_->stop(deadline);
@@ -94,13 +99,21 @@ void LocalVolume::stop(Deadline deadline) {
 Result<void> LocalVolume::load_rules() {
   if (!options_.write_cache_enabled) {
     TRY_ASSIGN(auto rules, meta::PathRules::parse(kWriteThroughRules));
-    return names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+    names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+    return {};
   }
   TRY_ASSIGN(const auto document, names_->document(kRulesDocument));
   if (!document) return {};
   // Guessing here could publish what was TRANSIENT: better not to start.
   TRY_ASSIGN(auto rules, meta::PathRules::parse(*document));
-  return names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+  names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+  return {};
+}
+
+void LocalVolume::requeue_transient() {
+  if (const auto requeued = names_->requeue_transient([this] { return stopping_.load(); }); !requeued.has_value())
+    log_warn("volume.requeue_failed", {{"error", requeued.error()}});
+  persister_->wake();
 }
 
 Result<std::string> LocalVolume::rules_document() { return names_->rules()->to_json(); }
@@ -109,8 +122,8 @@ Result<void> LocalVolume::set_rules_document(std::string_view json) {
   TRY_ASSIGN(auto rules, meta::PathRules::parse(json));
   TRY(names_->put_document(kRulesDocument, json));
   if (!options_.write_cache_enabled) return {};  // kept for when it is
-  TRY(names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules))));
-  persister_->wake();
+  names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+  requeue_transient();
   return {};
 }
 
