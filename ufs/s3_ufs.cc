@@ -33,7 +33,7 @@ Result<void> check_s3_key(std::string_view prefix, std::string_view key) {
   return fail(ErrorCode::kInvalid, "an S3 object key must be UTF-8: " + net::uri_encode_path(key));
 }
 
-std::string quoted(std::string_view etag) { return '"' + std::string(etag) + '"'; }
+std::string in_quotes(std::string_view etag) { return '"' + std::string(etag) + '"'; }
 
 std::optional<uint64_t> number(std::string_view text) {
   uint64_t value = 0;
@@ -52,7 +52,7 @@ Error write_error(S3Refusal refusal) {
 }
 
 void add_conditions(net::Headers& headers, const Conditions& conditions) {
-  if (conditions.if_match) headers.push_back({"if-match", quoted(*conditions.if_match)});
+  if (conditions.if_match) headers.push_back({"if-match", in_quotes(*conditions.if_match)});
   if (conditions.if_none_match) headers.push_back({"if-none-match", "*"});
 }
 
@@ -206,7 +206,7 @@ Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::
   S3Request request{.method = Method::kGet, .key = full_key(key), .sink = buffer};
   request.headers = {{"range", "bytes=" + std::to_string(offset) + '-' + std::to_string(offset + buffer.size() - 1)},
                      {"x-amz-checksum-mode", "ENABLED"}};
-  if (if_match) request.headers.push_back({"if-match", quoted(*if_match)});
+  if (if_match) request.headers.push_back({"if-match", in_quotes(*if_match)});
 
   Error damage(ErrorCode::kCorrupt);
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -334,7 +334,7 @@ Result<Part> S3Ufs::upload_part_copy(std::string_view key, std::string_view uplo
   request.headers = {
       {"x-amz-copy-source", client_->copy_source(full_key(source))},
       {"x-amz-copy-source-range", "bytes=" + std::to_string(offset) + '-' + std::to_string(offset + size - 1)}};
-  if (source_if_match) request.headers.push_back({"x-amz-copy-source-if-match", quoted(*source_if_match)});
+  if (source_if_match) request.headers.push_back({"x-amz-copy-source-if-match", in_quotes(*source_if_match)});
   auto answer = client_->call(request, deadline);
   if (!answer) {
     // InvalidRange, or 416: a range that is not inside the source.
@@ -459,7 +459,7 @@ Result<Etag> S3Ufs::copy(std::string_view source, std::string_view destination, 
                      {"x-amz-metadata-directive", options.attributes ? "REPLACE" : "COPY"}};
   if (options.attributes) add_attributes(request.headers, *options.attributes);
   if (options.source_if_match) {
-    request.headers.push_back({"x-amz-copy-source-if-match", quoted(*options.source_if_match)});
+    request.headers.push_back({"x-amz-copy-source-if-match", in_quotes(*options.source_if_match)});
   }
   if (conditional_copy_) add_conditions(request.headers, options.conditions);
   auto answer = client_->call(request, deadline);
@@ -538,7 +538,7 @@ Result<void> S3Ufs::erase(std::string_view key, const std::optional<Etag>& if_ma
     }
   }
   S3Request request{.method = Method::kDelete, .key = full_key(key)};
-  if (if_match) request.headers.push_back({"if-match", quoted(*if_match)});
+  if (if_match) request.headers.push_back({"if-match", in_quotes(*if_match)});
   auto answer = client_->call(request, deadline);
   if (!answer && if_match && answer.error().error == ErrorCode::kNotSupported) {
     request.headers.clear();
