@@ -26,6 +26,7 @@ constexpr int kReserveEvictionsMax = 256;           // between two looks at the 
 constexpr uint64_t kEvictStepBytes = 16 << 20;      // given back when a device turns out to be full
 constexpr int kFullDeviceTriesMax = 4;
 constexpr uint64_t kSlowUnlinkBytes = 4 << 20;  // freeing more blocks than this is not done under a lock
+constexpr uint64_t kFreeBehindShare = 4;        // of a device's free room at most one part in so many is still to be freed
 constexpr size_t kBacklogStep = 4096;
 constexpr uint64_t kBlockBytes = 4096;
 constexpr size_t kDirsMax = 256;
@@ -128,6 +129,7 @@ Result<void> DiskPageStore::open_dirs() {
     if (devices.insert(device).second) devices_bytes += space.total_bytes;
     TRY_ASSIGN(const uint64_t quarantined, dir->quarantined_bytes());
     quarantined_bytes_ += quarantined;
+    dir->set_room_bytes(space.free_bytes);
     fine_timestamps_ = fine_timestamps_ && dir->fine_timestamps();
     const auto index = static_cast<uint8_t>(dirs_.size());
     dirs_.push_back(std::move(dir));
@@ -163,6 +165,7 @@ void DiskPageStore::take_in(const StoreDir::Found& found, uint8_t dir) {
 DiskPageStore::~DiskPageStore() {
   background_ = {};  // stops and joins
   for (Shard& shard : index_.shards()) CHECK(shard.open.empty());
+  reaper_.stop();
   for (const auto& dir : dirs_) {
     if (const auto stopped = dir->stop(); !stopped.has_value()) {
       log_warn("pages.no_clean_stop", {{"folder", dir->path()}, {"error", stopped.error()}});
@@ -200,7 +203,7 @@ Result<std::shared_ptr<LocalFile>> DiskPageStore::create_partial(LocalFileId id,
 }
 
 Result<std::shared_ptr<LocalFile>> DiskPageStore::create_file(LocalFileId id, Origin origin, uint64_t size_bytes) {
-  if (used_bytes() >= capacity_bytes_) TRY(make_room(1));
+  if (occupied_bytes() >= capacity_bytes_) TRY(make_room(1));
   for (int full_tries = 0;;) {
     TRY_ASSIGN(const uint8_t dir, choose_dir(id));
     auto file = try_create(id, origin, size_bytes, dir);
@@ -222,6 +225,7 @@ Result<std::shared_ptr<LocalFile>> DiskPageStore::try_create(LocalFileId id, Ori
   if (index_.find(shard, id) != nullptr) {
     return fail(ErrorCode::kExists, "local file " + std::to_string(id.value()) + " exists");
   }
+  reaper_.finish(id);
   TRY_ASSIGN(io::File file, dir.create(id, origin));
   std::unique_ptr<PageMap> map;
   if (origin == Origin::kFetched) {
@@ -331,6 +335,11 @@ void DiskPageStore::closed(DiskLocalFile& file) {
       index_.set_open(shard, *file.node_, nullptr);
     }
   }
+  // Closing it frees what it held.
+  if (file.removed_bytes_ != 0 && may_free_behind(file.dir_, file.removed_bytes_)) {
+    Reaper::Item item{.bytes = file.removed_bytes_, .remains = std::move(file.file_)};
+    reaper_.put(item);
+  }
 }
 
 Result<LocalFileStat> DiskPageStore::stat(LocalFileId id) {
@@ -369,6 +378,31 @@ void DiskPageStore::forget(Shard& shard, Node& node) {
   index_.erase(shard, node);
 }
 
+bool DiskPageStore::may_free_behind(const StoreDir& dir, uint64_t bytes) const {
+  return reaper_.bytes() + bytes <= dir.room_bytes() / kFreeBehindShare;
+}
+
+bool DiskPageStore::drop_behind(Shard& shard, Node& node) {
+  const FileIndex::Entry& entry = node.second;
+  // The name of an open file goes without its blocks.
+  if (entry.open != nullptr || !may_free_behind(dir_of(node), entry.allocated_bytes)) return false;
+  Reaper::Item item{.id = node.first,
+                    .origin = entry.origin,
+                    .dir = entry.dir,
+                    .has_map = entry.has_map,
+                    .bytes = entry.allocated_bytes,
+                    .remains = {}};
+  if (!reaper_.put(item)) return false;
+  forget(shard, node);
+  return true;
+}
+
+void DiskPageStore::unlink(const Reaper::Item& item) {
+  const StoreDir& dir = *dirs_[item.dir];
+  log_failure("pages.remove_failed", item.id, dir.remove(item.id, item.origin));
+  if (item.has_map) log_failure("pages.remove_failed", item.id, dir.remove_map(item.id));
+}
+
 void DiskPageStore::remove(LocalFileId id) {
   Remains remains;
   Shard& shard = index_.shard_of(id);
@@ -376,7 +410,7 @@ void DiskPageStore::remove(LocalFileId id) {
     const std::lock_guard lock(shard.mutex);
     Node* const node = index_.find(shard, id);
     if (node == nullptr) return;
-    remains = drop(shard, *node);
+    if (!drop_behind(shard, *node)) remains = drop(shard, *node);
   }
   wake_slowed_writers();
 }
@@ -557,6 +591,8 @@ PageStoreUsage DiskPageStore::usage() const {
       .pinned_bytes = index_.pinned_bytes(),
       .pinned_limit_bytes = pinned_limit_bytes_,
       .quarantined_bytes = quarantined_bytes_,
+      .leaving_files = reaper_.files(),
+      .leaving_bytes = reaper_.bytes(),
       .files = index_.files(),
       .pinned_files = index_.pinned_files(),
       .evicted_files = evicted_files_,
@@ -570,7 +606,7 @@ PageStoreUsage DiskPageStore::usage() const {
 Result<void> DiskPageStore::make_room(uint64_t bytes) {
   // What cannot be made to fit must not cost the files that would be evicted in vain.
   bool possible = index_.pinned_bytes() + bytes <= capacity_bytes_;
-  while (possible && used_bytes() + bytes > capacity_bytes_) possible = evict_oldest().has_value();
+  while (possible && occupied_bytes() + bytes > capacity_bytes_) possible = reaper_.help() || evict_oldest().has_value();
   if (possible) return {};
   return fail(ErrorCode::kNoSpace, "the page store is full: " + std::to_string(used_bytes()) + " of " +
                                        std::to_string(capacity_bytes_) +
@@ -580,6 +616,8 @@ Result<void> DiskPageStore::make_room(uint64_t bytes) {
 bool DiskPageStore::evict_bytes(uint64_t bytes) {
   uint64_t freed = 0;
   bool any = false;
+  while (reaper_.help()) any = true;
+  if (any) return true;
   while (freed < bytes) {
     const auto evicted = evict_oldest();
     if (!evicted.has_value()) break;
@@ -739,7 +777,8 @@ void DiskPageStore::refresh_room() {
       }
       dir->set_room_bytes(space->free_bytes);
       const uint64_t reserve = std::min(kDeviceReserveBytes, space->total_bytes / 100);
-      if (space->free_bytes >= reserve || evictions == kReserveEvictionsMax || !evict_oldest().has_value()) break;
+      if (space->free_bytes >= reserve || evictions == kReserveEvictionsMax) break;
+      if (!reaper_.help() && !evict_oldest().has_value()) break;
     }
   }
 }

@@ -1,8 +1,9 @@
 // pages/disk_page_store.h -- the page store over folders of the local file system.
 //
 // Lock order: a shard of the index, then a page map; space_mutex_ and listener_mutex_ are leaves, accounting_mutex_ is
-// taken before shards. A file's name changes (create, remove, evict, promote, quarantine) under its shard's lock, so
-// that an id evicted and fetched again at once never loses its new file to the old one's unlink.
+// taken before shards. A file's name changes (create, evict, promote, quarantine) under its shard's lock, so that an id
+// evicted and fetched again at once never loses its new file to the old one's unlink. A removed file's name goes behind
+// the call (see Reaper); making the id again waits for that.
 #pragma once
 
 #include <atomic>
@@ -19,6 +20,7 @@
 #include "pages/file_index.h"
 #include "pages/page_map.h"
 #include "pages/page_store.h"
+#include "pages/reaper.h"
 #include "pages/store_dir.h"
 
 namespace weir::pages {
@@ -52,7 +54,7 @@ class DiskLocalFile final : public LocalFile, public std::enable_shared_from_thi
   DiskPageStore& store_;
   const LocalFileId id_;
   const StoreDir& dir_;
-  const io::File file_;
+  io::File file_;
   const std::unique_ptr<PageMap> map_;
 
   // Guarded by the shard's mutex.
@@ -101,12 +103,15 @@ class DiskPageStore final : public PageStore {
     uint8_t dir;
   };
 
-  explicit DiskPageStore(const PageStoreOptions& options) : options_(options) {}
+  explicit DiskPageStore(const PageStoreOptions& options)
+      : options_(options), reaper_([this](const Reaper::Item& item) { unlink(item); }) {}
 
   Result<void> open_dirs();
   void take_in(const StoreDir::Found& found, uint8_t dir);
 
   uint64_t used_bytes() const;
+  // And what removed files still take.
+  uint64_t occupied_bytes() const { return used_bytes() + reaper_.bytes(); }
   uint64_t expected_pinned_bytes() const { return index_.pinned_bytes() + admitted_bytes_.load(); }
   uint64_t next_salt() { return salt_.fetch_add(1, std::memory_order_relaxed); }
   StoreDir& dir_of(const Node& node) { return *dirs_[node.second.dir]; }
@@ -121,6 +126,11 @@ class DiskPageStore final : public PageStore {
   void closed(DiskLocalFile& file);
   // The file, whose shard is locked, leaves the store.
   Remains drop(Shard& shard, Node& node);
+  // The same, its space freed behind the call; false, and nothing happened: free it now.
+  bool drop_behind(Shard& shard, Node& node);
+  // So that nobody finds a device full for want of what is being freed on it.
+  bool may_free_behind(const StoreDir& dir, uint64_t bytes) const;
+  void unlink(const Reaper::Item& item);
   // Removed or quarantined files that are open keep their blocks: they stay counted till the last handle goes.
   void forget(Shard& shard, Node& node);
   // A fetched file that is written in place is no copy any more: it takes the name of a whole file, or, while pages are
@@ -173,6 +183,7 @@ class DiskPageStore final : public PageStore {
   std::mutex backlog_mutex_;
   std::vector<LocalFileId> backlog_;         // recovered files not yet accounted
 
+  Reaper reaper_;
   std::jthread background_;                  // last: it uses all of the above
 };
 

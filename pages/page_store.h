@@ -6,7 +6,7 @@
 // files are pinned is the metadata's knowledge: the page store keeps it in memory only and is told at start (see
 // recover()).
 //
-// Space is accounted by allocated blocks, as the file system reports them. Files that are open and pinned are looked at
+// Space is accounted by allocated blocks, as the file system reports them, until a file is removed. Files that are open and pinned are looked at
 // every 50 ms, since the kernel writes them without telling. Capacity counts all files, the quarantine and removed
 // files that are still open; the pinned limit is pinned_ratio x capacity. Both bound what the store admits;
 // kernel-direct writes to files already open are seen only afterwards, so they can exceed the pinned limit (see
@@ -72,6 +72,8 @@ struct PageStoreUsage {
   uint64_t pinned_bytes = 0;
   uint64_t pinned_limit_bytes = 0;
   uint64_t quarantined_bytes = 0;
+  uint64_t leaving_files = 0;      // removed, still to be freed
+  uint64_t leaving_bytes = 0;      // of those; not in used_bytes
   uint64_t files = 0;
   uint64_t pinned_files = 0;
   uint64_t evicted_files = 0;      // since start
@@ -133,7 +135,9 @@ class PageStore {
   // kNotFound when it was evicted, removed or dropped.
   virtual Result<std::shared_ptr<LocalFile>> open(LocalFileId id) = 0;
 
-  // Frees the space at once; holders of a handle keep reading their descriptor. Succeeds when it is gone already.
+  // The file is gone at once, and its space counts as free; holders of a handle keep reading their descriptor. Its blocks
+  // are freed behind the call, as long as the device has several times as much room as is still to be freed on it; what
+  // needs the space waits for them before anything is evicted or refused. Succeeds when it is gone already.
   virtual void remove(LocalFileId id) = 0;
 
   // Takes the file out of the store and keeps its bytes under quarantine/ in its folder, for a human. kNotFound, kIo.
