@@ -12,37 +12,11 @@
 
 namespace weir::persist {
 
-void Eraser::run() {
-  std::unique_lock lock(mutex_);
-  while (!closed_) {
-    woken_ = false;
-    lock.unlock();
-    const Duration pause = pass();
-    lock.lock();
-    changed_.wait_for(lock, kGap, [&] { return closed_; });
-    changed_.wait_for(lock, pause, [&] { return closed_ || woken_; });
-  }
-}
-
-void Eraser::wake() {
-  std::lock_guard lock(mutex_);
-  if (woken_) return;
-  woken_ = true;
-  changed_.notify_all();
-}
-
-void Eraser::close() {
-  std::lock_guard lock(mutex_);
-  closed_ = true;
-  changed_.notify_all();
-}
-
 void Eraser::stand_back(int64_t due_ns) {
   if (!options_.foreground_busy) return;
-  const int64_t until_ns = due_ns + (options_.deadline / 4).count();
+  const int64_t until_ns = due_ns + stand_back_max(options_).count();
   while (!deadlines_.stopping() && unix_ns(names_.clock().wall_now()) < until_ns && options_.foreground_busy()) {
-    std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, kBusyPause, [&] { return closed_; })) return;
+    if (!loop_.sleep(kBusyPause)) return;
   }
 }
 
@@ -64,7 +38,8 @@ Duration Eraser::pass() {
   if (!all_done) return kFailedPause;
   const auto next = names_.erases(std::numeric_limits<int64_t>::max() - 1, 1);
   if (!next || next->empty()) return kIdleInterval;
-  return Duration(std::clamp<int64_t>(next->front().due_ns - now_ns, 0, kIdleInterval.count()));
+  // Not zero: what came due since then waits for the gap.
+  return Duration(std::clamp<int64_t>(next->front().due_ns - now_ns, 1, kIdleInterval.count()));
 }
 
 bool Eraser::erase(const Items& items) {

@@ -4,17 +4,17 @@
 // the object is looked at first and removed only if it is the one meant, or a leftover of ours; what others put there stays
 // and shows up with the next listing.
 //
-// Threads: one runs it; wake() may be called from any.
+// Threads: one runs its loop.
 // Crash: a whiteout stands until its object is gone; erasing twice is harmless.
 #pragma once
 
-#include <condition_variable>
 #include <mutex>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/random.h"
 #include "meta/namespace.h"
+#include "persist/background_pass.h"
 #include "persist/breaker.h"
 #include "persist/call_deadlines.h"
 #include "persist/counters.h"
@@ -37,15 +37,12 @@ class Eraser {
       : names_(names), mounts_(mounts), key_locks_(key_locks), breaker_(breaker), pool_(pool), deadlines_(deadlines),
         counters_(counters), options_(options), random_(Random::from_entropy()) {}
 
-  // Until close().
-  void run();
-  void wake();
-  void close();
+  BackgroundPass& loop() { return loop_; }
 
  private:
   using Items = std::vector<meta::EraseItem>;
 
-  // Waits while applications are busy, until what is due since then has waited a quarter of the deadline.
+  // Waits while applications are busy, until what is due since then has waited stand_back_max().
   void stand_back(int64_t due_ns);
   // Goes once through everything that is due. The time to wait before the next pass.
   Duration pass();
@@ -67,10 +64,7 @@ class Eraser {
 
   std::mutex random_mutex_;  // a leaf
   Random random_;
-  std::mutex mutex_;  // a leaf
-  std::condition_variable changed_;
-  bool woken_ = true;
-  bool closed_ = false;
+  BackgroundPass loop_{kGap, [this] { return pass(); }};
 };
 
 }  // namespace weir::persist

@@ -57,7 +57,7 @@ class Persister::Impl {
         events_(std::move(events)),
         deadlines_(options.call_timeout),
         breaker_(system_clock(), Random::from_entropy().next()),
-        queue_(names, options.threads / 2, {options.foreground_busy, options.deadline / 4}),
+        queue_(names, options.threads / 2, {options.foreground_busy, stand_back_max(options)}),
         pool_(std::max(options.threads / 2, 1u)),
         publisher_(names, deadlines_, [this](InodeId inode, const std::string& kept_as) {
           ++counters_.conflicts;
@@ -68,7 +68,7 @@ class Persister::Impl {
         walker_(names, lower, deadlines_, [this] { queue_.wake(); }),
         reconciler_({names, lower, pages, mounts, queue_, key_locks_, breaker_, publisher_, uploader_, activity_,
                      deadlines_, counters_, events_},
-                    options_, [this] { eraser_.wake(); }) {}
+                    options_, [this] { eraser_.loop().wake(); }) {}
 
   ~Impl() { stop(Deadline::after(kStopReserve)); }
 
@@ -78,8 +78,8 @@ class Persister::Impl {
         while (auto job = queue_.take()) reconciler_.work(*job);
       });
     }
-    threads_.emplace_back([this] { eraser_.run(); });
-    threads_.emplace_back([this] { walker_.run(); });
+    threads_.emplace_back([this] { eraser_.loop().run(); });
+    threads_.emplace_back([this] { walker_.loop().run(); });
     threads_.emplace_back([this] { watch_health(); });
   }
 
@@ -87,8 +87,8 @@ class Persister::Impl {
     if (threads_.empty()) return;
     deadlines_.stop(deadline);
     queue_.close();
-    eraser_.close();
-    walker_.close();
+    eraser_.loop().close();
+    walker_.loop().close();
     breaker_.close();
     activity_.close();
     {
@@ -118,8 +118,8 @@ class Persister::Impl {
 
   void wake() {
     queue_.wake();
-    eraser_.wake();
-    walker_.wake();
+    eraser_.loop().wake();
+    walker_.loop().wake();
   }
 
   Result<void> wait_persisted(InodeId inode, Generation generation, Deadline deadline) {
@@ -344,8 +344,8 @@ class Persister::Impl {
     if (!verdict.resumed) return;
     log_info("persist.store_available", {{"mount", mount}});
     queue_.rescan();
-    eraser_.wake();
-    walker_.wake();
+    eraser_.loop().wake();
+    walker_.loop().wake();
   }
 
   meta::Namespace& names_;

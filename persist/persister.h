@@ -36,10 +36,12 @@ struct PersistOptions {
   uint64_t part_bytes = 16ull << 20;                        // objects above go up in parts
   uint32_t parts_in_flight = 4;                             // of one object
   uint32_t erase_batch = 500;
-  // Whether applications keep the volume so busy that uploads nobody waits for stand back, for a quarter of the deadline at
-  // most. Called often, by several threads. Empty: never.
+  // Whether applications keep the volume so busy that work nobody waits for stands back, for stand_back_max() at most. Called
+  // often, by several threads. Empty: never.
   std::function<bool()> foreground_busy;
 };
+
+inline Duration stand_back_max(const PersistOptions& options) { return options.deadline / 4; }
 
 enum class Phase : uint8_t { kWaiting, kUploading, kCopying, kBackingOff };
 std::string_view name_of(Phase phase);

@@ -33,7 +33,7 @@ class QueueTest : public ::testing::Test {
   // What the queue hands out within a while.
   std::optional<Queue::Job> take() {
     auto job = std::async(std::launch::async, [this] { return queue_->take(); });
-    if (job.wait_for(std::chrono::seconds(20)) != std::future_status::ready) {
+    if (job.wait_for(std::chrono::seconds(60)) != std::future_status::ready) {
       ADD_FAILURE() << "nothing was handed out";
       queue_->close();
     }

@@ -5,32 +5,6 @@
 
 namespace weir::persist {
 
-void TreeWalker::run() {
-  std::unique_lock lock(mutex_);
-  while (!closed_) {
-    woken_ = false;
-    lock.unlock();
-    const Duration pause = pass();
-    lock.lock();
-    if (pause == Duration::zero()) continue;
-    changed_.wait_for(lock, kGap, [&] { return closed_; });
-    changed_.wait_for(lock, pause, [&] { return closed_ || woken_; });
-  }
-}
-
-void TreeWalker::wake() {
-  std::lock_guard lock(mutex_);
-  if (woken_) return;
-  woken_ = true;
-  changed_.notify_all();
-}
-
-void TreeWalker::close() {
-  std::lock_guard lock(mutex_);
-  closed_ = true;
-  changed_.notify_all();
-}
-
 Duration TreeWalker::pass() {
   const auto jobs = names_.tree_jobs(kJobsMax);
   if (!jobs) {

@@ -1,15 +1,14 @@
 // persist/tree_walker.h -- walks directories that moved, or whose rules changed, and queues what lies in the wrong place.
 //
-// Threads: one runs it; wake() may be called from any. Crash: a job remembers how far it came.
+// Threads: one runs its loop. Crash: a job remembers how far it came.
 #pragma once
 
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 
 #include "base/clock.h"
 #include "meta/lower_layer.h"
 #include "meta/namespace.h"
+#include "persist/background_pass.h"
 #include "persist/call_deadlines.h"
 
 namespace weir::persist {
@@ -27,10 +26,7 @@ class TreeWalker {
              std::function<void()> queued)
       : names_(names), lower_(lower), deadlines_(deadlines), queued_(std::move(queued)) {}
 
-  // Until close().
-  void run();
-  void wake();
-  void close();
+  BackgroundPass& loop() { return loop_; }
 
  private:
   // One step of every job. The time to wait before the next.
@@ -42,11 +38,7 @@ class TreeWalker {
   meta::LowerLayer& lower_;
   const CallDeadlines& deadlines_;
   const std::function<void()> queued_;
-
-  std::mutex mutex_;  // a leaf
-  std::condition_variable changed_;
-  bool woken_ = true;
-  bool closed_ = false;
+  BackgroundPass loop_{kGap, [this] { return pass(); }};
 };
 
 }  // namespace weir::persist
