@@ -74,6 +74,7 @@ struct FuseServer::Session : KernelCaches {
   Result<void> settle_ring();
   Result<void> end(Deadline deadline);
   Result<void> take_mount_away(Deadline deadline);
+  void cut_connection();
   void negotiate(fuse_conn_info& connection);
   void serve();
   void disconnect();
@@ -256,9 +257,13 @@ Result<void> FuseServer::Session::take_mount_away(Deadline deadline) {
   log_warn("fuse.unmount_forced", {{"mount_point", mount_point}, {"reason", "files on it are still open"}});
   const Result<void> detached = unmount_path(mount_point, Unmount::kDetach);
   if (!detached) log_error("fuse.unmount_failed", {{"mount_point", mount_point}, {"error", detached.error()}});
+  cut_connection();
+  return {};
+}
+
+void FuseServer::Session::cut_connection() {
   if (device != 0) abort_connection(device);
   fuse_session_exit(fuse);
-  return {};
 }
 
 Result<void> FuseServer::Session::end(Deadline deadline) {
@@ -266,7 +271,14 @@ Result<void> FuseServer::Session::end(Deadline deadline) {
   if (loop.joinable()) {
     TRY(take_mount_away(deadline));
     std::unique_lock lock(mutex);
-    if (!changed.wait_until(lock, deadline.time(), [this] { return ended; })) {
+    const auto has_ended = [this] { return ended; };
+    if (!changed.wait_until(lock, Deadline::after(deadline.left() / 2).time(), has_ended)) {
+      // Unmounted here, but a mount namespace that was copied from ours holds it all the same.
+      lock.unlock();
+      cut_connection();
+      lock.lock();
+    }
+    if (!changed.wait_until(lock, deadline.time(), has_ended)) {
       return fail(ErrorCode::kTimedOut, "requests of the mount on " + mount_point + " still run");
     }
     lock.unlock();

@@ -64,7 +64,8 @@ class FuseServer {
   Result<void> wait(Deadline deadline);
 
   // Takes the mount away. While files are open it is tried until half of the time is gone; then the mount is detached and
-  // its connection cut: what still uses it gets errors. After success no request runs any more.
+  // its connection cut: what still uses it gets errors, also in mount namespaces that were copied from this one. After
+  // success no request runs any more.
   // Errors: kTimedOut (a request still runs inside the volume; the process must end without destroying it).
   Result<void> unmount(Deadline deadline);
 

@@ -1,6 +1,8 @@
 // What is said about mount points that cannot be used, and what happens to the mount of a server that died.
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -67,6 +69,29 @@ TEST_F(MountPoint, of_a_killed_server_is_taken_over_with_all_that_was_written) {
   std::string bytes;
   file >> bytes;
   EXPECT_EQ("survives", bytes);
+}
+
+TEST_F(MountPoint, that_another_mount_namespace_still_holds_is_given_up_all_the_same) {
+  auto mounted = MountedVolume::start(home_.path(), {});
+  ASSERT_TRUE(mounted.has_value()) << mounted.error().to_string();
+  int ready[2];
+  ASSERT_EQ(0, ::pipe(ready));
+  const pid_t holder = ::fork();
+  if (holder == 0) {
+    const bool copied = ::unshare(CLONE_NEWNS) == 0 && ::mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0;
+    (void)!::write(ready[1], copied ? "y" : "n", 1);
+    ::pause();
+    _exit(0);
+  }
+  ::close(ready[1]);
+  char copied = 'n';
+  ASSERT_EQ(1, ::read(ready[0], &copied, 1));
+  ::close(ready[0]);
+  const auto unmounted = (*mounted)->server().unmount(Deadline::after(std::chrono::seconds(10)));
+  ::kill(holder, SIGKILL);
+  ASSERT_EQ(holder, ::waitpid(holder, nullptr, 0));
+  if (copied != 'y') GTEST_SKIP() << "SKIPPED: mount namespaces cannot be made here";
+  EXPECT_TRUE(unmounted) << unmounted.error().to_string();
 }
 
 }  // namespace
