@@ -69,10 +69,9 @@ pid_t spawn(const std::vector<std::string>& arguments, const std::vector<std::st
   _exit(127);
 }
 
-// Runs curl without the tester's settings and proxies; true when the server accepted the request.
-bool curl(std::vector<std::string> arguments, const fs::path& answer) {
-  arguments.insert(arguments.begin(), {"curl", "-q", "-sS", "--fail-with-body", "--max-time", kRequestSecondsMax});
-  const pid_t pid = spawn(arguments, {}, answer);
+// True when the program succeeded.
+bool run(const std::vector<std::string>& arguments, const fs::path& output) {
+  const pid_t pid = spawn(arguments, {}, output);
   int status = -1;
   return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
@@ -92,11 +91,12 @@ std::optional<std::string> MinioServer::missing() {
   return "no MinIO at " + binary().string() + ": run scripts/setup --with-minio, or set WEIR_MINIO to a binary";
 }
 
-Result<std::unique_ptr<MinioServer>> MinioServer::start(Deadline deadline) {
+Result<std::unique_ptr<MinioServer>> MinioServer::start(Transport transport, Deadline deadline) {
   std::unique_ptr<MinioServer> server(new MinioServer);
   std::string home = (fs::temp_directory_path() / "weir-minio-XXXXXX").string();
   if (mkdtemp(home.data()) == nullptr) return fail(ErrorCode::kIo, "cannot make the directory " + home);
   server->home_ = home;
+  if (transport == Transport::kHttps) TRY(server->make_certificate());
   for (int attempt = 1;; ++attempt) {
     TRY(server->launch(binary()));
     const auto ready = server->wait_until_ready(deadline);
@@ -112,11 +112,26 @@ MinioServer::~MinioServer() {
   fs::remove_all(home_, ignored);
 }
 
+// In the places where MinIO looks for them.
+Result<void> MinioServer::make_certificate() {
+  const fs::path folder = home_ / "certs";
+  fs::create_directory(folder);
+  ca_file_ = folder / "public.crt";
+  if (run({"openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days",
+           "1", "-subj", "/CN=weir-test", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout",
+           (folder / "private.key").string(), "-out", ca_file_.string()},
+          home_ / "output")) {
+    return {};
+  }
+  return fail(ErrorCode::kUnavailable, "openssl cannot make a certificate: " + last_output());
+}
+
 Result<void> MinioServer::launch(const fs::path& binary) {
   const std::string address = "127.0.0.1:" + std::to_string(free_port());
-  endpoint_ = "http://" + address;
+  endpoint_ = (ca_file_.empty() ? "http://" : "https://") + address;
   // MinIO reads its environment and $HOME/.minio: both are ours alone, so that the tester's settings do not matter.
-  pid_ = spawn({binary.string(), "server", (home_ / "data").string(), "--address", address, "--quiet"},
+  pid_ = spawn({binary.string(), "server", (home_ / "data").string(), "--address", address, "--certs-dir",
+                (home_ / "certs").string(), "--quiet"},
                {"HOME=" + home_.string(), "MINIO_ROOT_USER=" + access_key_, "MINIO_ROOT_PASSWORD=" + secret_key_,
                 "MINIO_REGION=" + region_, "MINIO_BROWSER=off", "MINIO_UPDATE=off"},
                home_ / "output");
@@ -130,7 +145,7 @@ Result<void> MinioServer::wait_until_ready(Deadline deadline) {
       pid_ = -1;
       return fail(ErrorCode::kUnavailable, "MinIO ended at its start: " + last_output());
     }
-    if (curl({endpoint_ + "/minio/health/cluster"}, home_ / "answer")) return {};
+    if (curl({endpoint_ + "/minio/health/cluster"})) return {};
   }
   return fail(ErrorCode::kTimedOut, "MinIO is not ready: " + last_output());
 }
@@ -151,12 +166,17 @@ std::string MinioServer::last_output() const {
   return output.size() <= kOutputTailBytes ? output : output.substr(output.size() - kOutputTailBytes);
 }
 
+// Without the tester's settings and proxies; the answer goes to home_/answer. True when the server accepted the request.
+bool MinioServer::curl(std::vector<std::string> arguments) const {
+  arguments.insert(arguments.begin(), {"curl", "-q", "-sS", "--fail-with-body", "--max-time", kRequestSecondsMax});
+  if (!ca_file_.empty()) arguments.insert(arguments.end(), {"--cacert", ca_file_.string()});
+  return run(arguments, home_ / "answer");
+}
+
 Result<void> MinioServer::create_bucket(const std::string& name) const {
-  const fs::path answer = home_ / "answer";
   if (!curl({"-X", "PUT", "--aws-sigv4", "aws:amz:" + region_ + ":s3", "--user", access_key_ + ":" + secret_key_,
-             endpoint_ + "/" + name},
-            answer)) {
-    return fail(ErrorCode::kUnavailable, "cannot create bucket " + name + ": " + read_all(answer));
+             endpoint_ + "/" + name})) {
+    return fail(ErrorCode::kUnavailable, "cannot create bucket " + name + ": " + read_all(home_ / "answer"));
   }
   return {};
 }

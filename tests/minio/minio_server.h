@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
@@ -23,16 +24,21 @@ class MinioServer {
   // variable WEIR_MINIO names, else the one that scripts/setup installed.
   static std::optional<std::string> missing();
 
+  enum class Transport : uint8_t { kHttp, kHttps };
+
   // Returns when the server answers requests.
-  // Errors: kUnavailable when it ended by itself (with its last output), kTimedOut.
-  static Result<std::unique_ptr<MinioServer>> start(Deadline deadline = Deadline::after(std::chrono::seconds(60)));
+  // Errors: kUnavailable when it ended by itself (with its last output) or no certificate could be made, kTimedOut.
+  static Result<std::unique_ptr<MinioServer>> start(Transport transport = Transport::kHttp,
+                                                    Deadline deadline = Deadline::after(std::chrono::seconds(60)));
 
   ~MinioServer();
   MinioServer(const MinioServer&) = delete;
   MinioServer& operator=(const MinioServer&) = delete;
 
-  // "http://127.0.0.1:PORT"; buckets are addressed path-style.
+  // "http://127.0.0.1:PORT", or https; buckets are addressed path-style.
   const std::string& endpoint() const { return endpoint_; }
+  // Over https: the PEM file of the certificate, which nobody else has signed. Else empty.
+  const std::filesystem::path& ca_file() const { return ca_file_; }
   const std::string& access_key() const { return access_key_; }
   const std::string& secret_key() const { return secret_key_; }
   const std::string& region() const { return region_; }
@@ -43,12 +49,16 @@ class MinioServer {
 
  private:
   MinioServer() = default;
+  Result<void> make_certificate();
   Result<void> launch(const std::filesystem::path& binary);
   Result<void> wait_until_ready(Deadline deadline);
   void stop();
   std::string last_output() const;
 
+  bool curl(std::vector<std::string> arguments) const;
+
   std::filesystem::path home_;
+  std::filesystem::path ca_file_;
   pid_t pid_ = -1;
   std::string endpoint_;
   std::string access_key_ = "weir-test";
