@@ -21,7 +21,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-Deadline soon() { return Deadline::after(std::chrono::seconds(10)); }
+Deadline soon() { return Deadline::after(std::chrono::seconds(60)); }
 
 // A client that says exactly what a test wants said.
 class RawClient {

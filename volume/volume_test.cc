@@ -139,7 +139,7 @@ class VolumeTest : public ::testing::Test {
   }
   std::string content(std::string_view name) { return read(*open(name), 0, 64 << 20); }
 
-  static Deadline later() { return Deadline::after(seconds(20)); }
+  static Deadline later() { return Deadline::after(seconds(60)); }
   void drain() { must(volume_->persister().drain(later())); }
   std::string state(std::string_view name) { return must(volume_->get_xattr(find(name), "user.weir.state")); }
   // Drops the local copy of a clean file that nobody has open.
@@ -732,7 +732,7 @@ TEST_F(VolumeTest, mount_points_are_added_listed_and_removed) {
 TEST_F(VolumeTest, stop_commits_what_is_open) {
   mount();
   auto file = create("a", "text");
-  volume_->stop(Deadline::after(seconds(1)));
+  volume_->stop(Deadline::after(seconds(30)));
   file.reset();
   restart();
   EXPECT_EQ(content("a"), "text");

