@@ -1,7 +1,8 @@
-# weir_layer(NAME DEPS layer... LIBS target...): the static library weir_NAME of the folder's *.cc files, and the
+# weir_layer(NAME [UNITY] DEPS layer... LIBS target...): the static library weir_NAME of the folder's *.cc files, and the
 # test binary NAME_test of its *_test.cc files (ctest label "unit"). Includes are relative to the repository root.
+# UNITY: the files can be compiled as one, that is, their unnamed namespaces share no name; see WEIR_UNITY.
 function(weir_layer name)
-  cmake_parse_arguments(ARG "" "" "DEPS;LIBS;TEST_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "UNITY" "" "DEPS;LIBS;TEST_DEPS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   set(tests ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -9,6 +10,9 @@ function(weir_layer name)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
   list(TRANSFORM ARG_DEPS PREPEND weir_)
   add_library(weir_${name} STATIC ${sources})
+  if(WEIR_UNITY AND ARG_UNITY)
+    set_target_properties(weir_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 0)
+  endif()
   target_include_directories(weir_${name} PUBLIC ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})
   target_link_libraries(weir_${name} PUBLIC ${ARG_DEPS} ${ARG_LIBS} Threads::Threads)
   if(tests)

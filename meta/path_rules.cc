@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::string_view kApiVersion = "v1.0";
 constexpr size_t kDocumentBytesMax = 64 << 10;  // fits one value of the metadata store
-constexpr size_t kDepthMax = 8;
+constexpr size_t kNestingMax = 8;
 constexpr size_t kRulesMax = 1'000;
 constexpr size_t kPatternBytesMax = 4'096;
 constexpr uint32_t kWriteReplicasMax = 8;
@@ -139,7 +139,7 @@ class TreeBuilder : public nlohmann::json_sax<nlohmann::json> {
   bool add_number(double n) { return add({.type = Node::Type::kNumber, .number = n}); }
   bool open(Node::Type type) {
     Node* node = place({.type = type});
-    if (open_.size() == kDepthMax) return refuse(node->at, "nested too deeply");
+    if (open_.size() == kNestingMax) return refuse(node->at, "nested too deeply");
     open_.push_back(node);
     return true;
   }

@@ -7,7 +7,7 @@ namespace weir::meta {
 namespace {
 
 // A path has at most this many components: longer ones are a cycle in damaged metadata.
-constexpr int kDepthMax = 4'096;
+constexpr int kPathDepthMax = 4'096;
 
 format::DentryKind kind_of(FileType type) {
   return type == format::DIRECTORY ? format::DentryKind::kDirectory : format::DentryKind::kLeaf;
@@ -138,7 +138,7 @@ Result<Tables::Place> Tables::place_of(const Inode& inode, kv::Isolation isolati
   InodeId parent(inode.parent());
   uint32_t mount = parent == kRootInode ? inode.lower().mount() : 0;
   while (parent != kRootInode) {
-    if (names.size() > kDepthMax) return fail(ErrorCode::kCorrupt, "directories form a cycle");
+    if (names.size() > kPathDepthMax) return fail(ErrorCode::kCorrupt, "directories form a cycle");
     TRY_ASSIGN(Inode record, load_inode(parent, isolation));
     if (record.links() == 0) return fail(ErrorCode::kNotFound, "no name leads to it any more");
     parent = InodeId(record.parent());
@@ -163,7 +163,7 @@ Result<bool> Tables::is_below(const Inode& inode, InodeId ancestor) {
   InodeId parent(inode.parent());
   for (int depth = 0; id != kRootInode; ++depth) {
     if (id == ancestor) return true;
-    if (depth > kDepthMax) return fail(ErrorCode::kCorrupt, "directories form a cycle");
+    if (depth > kPathDepthMax) return fail(ErrorCode::kCorrupt, "directories form a cycle");
     if (parent == kRootInode) return ancestor == kRootInode;
     TRY_ASSIGN(const Inode record, load_inode(parent));
     id = parent;

@@ -1,13 +1,6 @@
 #include "volume/open_file.h"
 
 namespace weir::volume {
-namespace {
-
-// How often a read starts over because the file became another version under it.
-constexpr int kVersionsMax = 4;
-
-}  // namespace
-
 LocalOpenFile::LocalOpenFile(OpenFiles& files, OpenRef open, const OpenOptions& options,
                              std::shared_ptr<Content> local)
     : files_(files), open_(std::move(open)), options_(options), local_(std::move(local)) {}

@@ -11,8 +11,6 @@
 namespace weir::volume {
 namespace {
 
-// How often a call starts over because the bucket had another version of the file.
-constexpr int kVersionsMax = 4;
 constexpr Duration kEndingTimeout = std::chrono::seconds(30);
 
 // A change within this time of the last one may leave ctime as it was: the kernel's clock for it ticks every 1 to 10 ms.

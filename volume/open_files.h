@@ -37,6 +37,9 @@
 
 namespace weir::volume {
 
+// How often a call starts over because the file became another version under it.
+inline constexpr int kVersionsMax = 4;
+
 struct OpenFilesOptions {
   Duration ufs_timeout = std::chrono::seconds(60);
   Duration admit_slow_max = std::chrono::milliseconds(100);
