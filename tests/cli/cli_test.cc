@@ -12,10 +12,9 @@
 #include "format/keys.h"
 #include "kv/rocks_kv.h"
 #include "kv/run_txn.h"
-#include "net/encoding.h"
+#include "tests/cli/test_bucket.h"
 #include "tests/cli/weir_binary.h"
 #include "tests/minio/minio_server.h"
-#include "ufs/open_ufs.h"
 
 namespace weir::testing {
 namespace {
@@ -26,74 +25,13 @@ using ::testing::StartsWith;
 
 constexpr auto kPatience = std::chrono::seconds(60);
 
-Deadline soon() { return Deadline::after(kPatience); }
-
-enum class Under : uint8_t { kDirectory, kMinio };
-
-// An under store outside the volume: where tests put objects and look for them.
-class Bucket {
- public:
-  // Null: MinIO cannot be started; see MinioServer::missing().
-  static std::unique_ptr<Bucket> make(Under under, const std::filesystem::path& folder) {
-    auto bucket = std::make_unique<Bucket>();
-    if (under == Under::kDirectory) {
-      bucket->uri_ = "file://" + folder.string();
-    } else {
-      auto server = MinioServer::start();
-      EXPECT_TRUE(server.has_value()) << server.error().to_string();
-      if (!server || !(*server)->create_bucket("weir")) return nullptr;
-      bucket->server_ = *std::move(server);
-      bucket->uri_ = "s3://weir/team";
-      bucket->properties_ = {{"s3.endpoint", bucket->server_->endpoint()},
-                             {"s3.access.key", bucket->server_->access_key()},
-                             {"s3.secret.key", bucket->server_->secret_key()}};
-    }
-    auto store = ufs::open_ufs(bucket->uri_, {.properties = bucket->properties_});
-    EXPECT_TRUE(store.has_value()) << store.error().to_string();
-    if (!store) return nullptr;
-    bucket->store_ = *std::move(store);
-    return bucket;
-  }
-
-  void put(const std::string& key, const std::string& body) {
-    const auto put = store_->put(key, net::bytes_of(body), {}, soon());
-    EXPECT_TRUE(put.has_value()) << put.error().to_string();
-  }
-  // "absent" where there is none.
-  std::string get(const std::string& key) {
-    const auto head = store_->head(key, soon());
-    if (!head) return "absent";
-    std::string body(head->info.size_bytes, '\0');
-    const auto got = store_->get(key, 0, std::as_writable_bytes(std::span(body)), std::nullopt, soon());
-    EXPECT_TRUE(got.has_value()) << got.error().to_string();
-    return body;
-  }
-  ufs::UserMetadata metadata(const std::string& key) {
-    const auto head = store_->head(key, soon());
-    return head ? head->attributes.user : ufs::UserMetadata{};
-  }
-
-  // `mount-table add` with all that it takes.
-  std::string add_command(const std::string& path = "/s3") const {
-    std::string command = "mount-table add " + path + " " + uri_;
-    for (const auto& [name, value] : properties_) command += " -o " + name + "=" + value;
-    return command;
-  }
-
- private:
-  std::string uri_;
-  ufs::UfsProperties properties_;
-  std::unique_ptr<MinioServer> server_;
-  std::unique_ptr<ufs::UnderStore> store_;
-};
-
 class CliOverStore : public ::testing::TestWithParam<Under> {
  protected:
   void SetUp() override {
     if (GetParam() == Under::kMinio) {
       if (const auto missing = MinioServer::missing()) GTEST_SKIP() << *missing;
     }
-    bucket_ = Bucket::make(GetParam(), daemon_.home() / "bucket");
+    bucket_ = TestBucket::make(GetParam(), daemon_.home() / "bucket");
     ASSERT_NE(bucket_, nullptr);
   }
   void TearDown() override {
@@ -111,7 +49,7 @@ class CliOverStore : public ::testing::TestWithParam<Under> {
   }
 
   WeirDaemon daemon_;
-  std::unique_ptr<Bucket> bucket_;
+  std::unique_ptr<TestBucket> bucket_;
 };
 
 TEST_P(CliOverStore, the_session_works_as_written) {
@@ -452,7 +390,7 @@ TEST_F(Cli, what_is_wrong_with_an_s3_store_is_said) {
 TEST_F(Cli, a_store_that_is_gone_stops_neither_the_start_nor_the_end) {
   if (const auto missing = MinioServer::missing()) GTEST_SKIP() << *missing;
   {
-    const auto bucket = Bucket::make(Under::kMinio, {});
+    const auto bucket = TestBucket::make(Under::kMinio, {});
     ASSERT_NE(bucket, nullptr);
     start();
     ASSERT_EQ(daemon_.weir(bucket->add_command()).exit_code, 0);
@@ -470,7 +408,7 @@ TEST_F(Cli, a_store_that_is_gone_stops_neither_the_start_nor_the_end) {
 }
 
 TEST_F(Cli, keys_that_no_path_can_show_are_listed_and_left_alone) {
-  const auto bucket = Bucket::make(Under::kDirectory, daemon_.home() / "bucket");
+  const auto bucket = TestBucket::make(Under::kDirectory, daemon_.home() / "bucket");
   ASSERT_NE(bucket, nullptr);
   for (const char* key : {"seen", "odd//key", "up/../key", "data/"}) bucket->put(key, "x");
   start();
