@@ -122,6 +122,14 @@ class Persister::Impl {
     walker_.loop().wake();
   }
 
+  void wake_for_files(meta::Urgency urgency) {
+    if (urgency == meta::Urgency::kUrgent) {
+      queue_.wake();
+    } else {
+      queue_.wake_for_ordinary();
+    }
+  }
+
   Result<void> wait_persisted(InodeId inode, Generation generation, Deadline deadline) {
     Activity::Waiter waiter(activity_, inode);
     for (;;) {
@@ -382,6 +390,7 @@ Persister::~Persister() = default;
 void Persister::start() { impl_->start(); }
 void Persister::stop(Deadline deadline) { impl_->stop(deadline); }
 void Persister::wake() { impl_->wake(); }
+void Persister::wake_for_files(meta::Urgency urgency) { impl_->wake_for_files(urgency); }
 Result<void> Persister::wait_persisted(InodeId inode, Generation generation, Deadline deadline) {
   return impl_->wait_persisted(inode, generation, deadline);
 }

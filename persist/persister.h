@@ -100,8 +100,11 @@ class Persister {
   // done after the next start.
   void stop(Deadline deadline);
 
-  // Something was queued. Cheap; callable from any thread.
+  // There is more to do, of any kind. Cheap; callable from any thread.
   void wake();
+  // Only files, directories or symlinks were queued: nothing is to be erased, no directory moved. Cheaper still for what nobody
+  // waits for.
+  void wake_for_files(meta::Urgency urgency);
 
   // Returns when the inode's content of `generation` or later is persisted (or the inode is gone). kDenied as soon as the UFS
   // refused it, kTimedOut at the deadline; it stays queued either way.

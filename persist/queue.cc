@@ -20,23 +20,41 @@ Queue::Queue(meta::Namespace& names, uint32_t large_max, Yielding yielding)
 std::optional<Queue::Job> Queue::take() {
   std::unique_lock lock(mutex_);
   while (!closed_) {
-    if (held_) {
-      changed_.wait(lock);
-      continue;
-    }
-    if (!scanning_ && steady_now() >= next_scan()) scan(lock);
-    if (closed_ || held_) continue;
-    if (auto job = pop()) {
-      // Hands the watch over the next reading, and what else there is to take, to the next in line.
-      changed_.notify_one();
+    if (!held_ && !scanning_ && steady_now() >= next_scan()) scan(lock);
+    if (closed_) break;
+    if (auto job = held_ ? std::nullopt : pop()) {
+      // The next in line takes the watch, or what else there is to take.
+      const bool more = !window_[0].empty() || !window_[1].empty() || !parked_.empty();
+      if (more || !watching_) alert();
       return job;
     }
-    TimePoint until = scanning_ ? steady_now() + kScanGap : next_scan();
-    if (!delayed_.empty()) until = std::min(until, delayed_.begin()->first);
-    if (!window_[index_of(format::ORDINARY)].empty()) until = std::min(until, steady_now() + kBusyInterval);
-    changed_.wait_until(lock, until);
+    if (watching_) {
+      idle_.wait(lock);
+      continue;
+    }
+    watching_ = true;
+    watch_end_ = watch_end();
+    watch_.wait_until(lock, watch_end_);
+    watching_ = false;
   }
   return std::nullopt;
+}
+
+void Queue::alert() {
+  if (watching_) {
+    watch_.notify_one();
+  } else {
+    idle_.notify_one();
+  }
+}
+
+TimePoint Queue::watch_end() const {
+  // A reading that another worker does ends with an alert.
+  if (held_ || scanning_) return steady_now() + kIdleInterval;
+  TimePoint until = next_scan();
+  if (!delayed_.empty()) until = std::min(until, delayed_.begin()->first);
+  if (!window_[index_of(format::ORDINARY)].empty()) until = std::min(until, steady_now() + kBusyInterval);
+  return until;
 }
 
 bool Queue::try_take(InodeId inode) {
@@ -52,7 +70,7 @@ bool Queue::try_take(InodeId inode) {
 void Queue::finish(const Job& job) {
   std::lock_guard lock(mutex_);
   forget(job);
-  changed_.notify_one();
+  alert();
 }
 
 void Queue::again(const Job& job, Duration delay) {
@@ -65,7 +83,7 @@ void Queue::again(const Job& job, Duration delay) {
     tracked_[job.inode].state = State::kDelayed;
     delayed_.emplace(steady_now() + delay, Job{job.inode, job.queue_class});
   }
-  changed_.notify_one();
+  alert();
 }
 
 void Queue::pass_over(const Job& job) {
@@ -73,7 +91,7 @@ void Queue::pass_over(const Job& job) {
   give_back(job);
   tracked_.erase(job.inode);
   passed_over_ = true;
-  changed_.notify_one();
+  alert();
 }
 
 bool Queue::enter_large(Job& job) {
@@ -102,20 +120,27 @@ bool Queue::enter_large(Job& job) {
 void Queue::wake() {
   if (woken_.exchange(true)) return;
   std::lock_guard lock(mutex_);
-  changed_.notify_one();
+  alert();
+}
+
+void Queue::wake_for_ordinary() {
+  if (ordinary_queued_.exchange(true)) return;
+  std::lock_guard lock(mutex_);
+  due_scan_ = std::min(due_scan_, steady_now() + kQuietTime);
+  if (due_scan_ < watch_end_ || !watching_) alert();
 }
 
 void Queue::expect(int64_t due_ns) {
   const Duration left(std::max<int64_t>(due_ns - unix_ns(names_.clock().wall_now()), 0));
   std::lock_guard lock(mutex_);
   due_scan_ = std::min(due_scan_, Deadline::after(left).time());
-  changed_.notify_one();
+  alert();
 }
 
 void Queue::rescan() {
   std::lock_guard lock(mutex_);
   head_now_ = true;
-  changed_.notify_one();
+  alert();
 }
 
 void Queue::hold() {
@@ -126,13 +151,14 @@ void Queue::hold() {
 void Queue::release() {
   std::lock_guard lock(mutex_);
   held_ = false;
-  changed_.notify_all();
+  alert();
 }
 
 void Queue::close() {
   std::lock_guard lock(mutex_);
   closed_ = true;
-  changed_.notify_all();
+  watch_.notify_all();
+  idle_.notify_all();
 }
 
 uint64_t Queue::in_flight() const {
@@ -232,6 +258,7 @@ void Queue::scan(std::unique_lock<std::mutex>& lock) {
   const int64_t now_ns = unix_ns(names_.clock().wall_now());
   scanning_ = true;
   if (woken_.exchange(false)) head_wanted_ = true;
+  if (ordinary_queued_.exchange(false)) head_wanted_ = true;
   due_scan_ = TimePoint::max();
   const bool clock_went_back = now_ns < last_scan_wall_ns_;
   const Duration head_interval = passed_over_ ? kHeadIntervalPassed : kHeadInterval;
@@ -251,6 +278,7 @@ void Queue::scan(std::unique_lock<std::mutex>& lock) {
   }
   last_scan_ = steady_now();
   scanning_ = false;
+  if (watching_) alert();
 }
 
 void Queue::scan_class(format::QueueClass queue_class, int64_t now_ns, std::unique_lock<std::mutex>& lock) {
@@ -291,7 +319,7 @@ void Queue::scan_class(format::QueueClass queue_class, int64_t now_ns, std::uniq
   lock.lock();
   if (next && !next->empty()) {
     const Duration left(next->front().due_ns - limit_ns);
-    due_scan_ = std::min(due_scan_, Deadline::after(left).time());
+    due_scan_ = std::min(due_scan_, Deadline::after(std::max(left, kDueGap)).time());
   }
 }
 

@@ -9,6 +9,9 @@
 // kv::kTxnLifetimeMax), and a new commit to a file moves its entry back to the file's oldest one. So reading goes on from
 // kv::kTxnLifetimeMax before the last reading, and starts again from the head after kHeadInterval.
 //
+// Of the workers that wait, one watches: it alone sleeps until something is due, reads, and is told of changes. The others
+// sleep until it has found more than it can do itself.
+//
 // An inode is taken by one worker at a time. Large files (more than one part) take at most half of the workers, so that
 // small ones never wait behind them: enter_large() parks the rest in order.
 //
@@ -42,6 +45,7 @@ class Queue {
   static constexpr size_t kDelayedMax = 1'024;
   static constexpr Duration kBusyInterval = std::chrono::milliseconds(50);  // between two looks at busy()
   static constexpr Duration kScanGap = std::chrono::milliseconds(2);       // between two readings on wake()
+  static constexpr Duration kDueGap = std::chrono::milliseconds(20);       // and before one because something is due
   static constexpr Duration kHeadInterval = std::chrono::seconds(1);
   static constexpr Duration kHeadIntervalPassed = std::chrono::seconds(10);  // while entries were passed over
   static constexpr Duration kIdleInterval = std::chrono::seconds(30);
@@ -77,8 +81,10 @@ class Queue {
   // Makes room for a large file, or keeps the job until there is: then false, and it is not the caller's any more.
   bool enter_large(Job& job);
 
-  // Something was queued. Cheap.
+  // Something was queued that somebody may wait for. Cheap.
   void wake();
+  // Something was queued that nobody waits for. Cheaper: it is looked for after kQuietTime.
+  void wake_for_ordinary();
   // Something was queued for later.
   void expect(int64_t due_ns);
   // Reads from the head again at once.
@@ -103,6 +109,10 @@ class Queue {
   static size_t index_of(format::QueueClass queue_class) { return queue_class == format::URGENT ? 0 : 1; }
 
   // All under mutex_.
+  // Something changed for those who wait.
+  void alert();
+  // Until when the watch sleeps if nothing happens.
+  TimePoint watch_end() const;
   std::optional<Job> pop();
   std::optional<Job> pop_window(format::QueueClass queue_class);
   // The first ordinary entry is to wait until applications are less busy, or it is old enough.
@@ -122,7 +132,10 @@ class Queue {
   const Yielding yielding_;
 
   mutable std::mutex mutex_;
-  std::condition_variable changed_;
+  std::condition_variable watch_;  // the one that watches
+  std::condition_variable idle_;   // the others that wait
+  bool watching_ = false;
+  TimePoint watch_end_{};
   std::unordered_map<InodeId, Tracked> tracked_;
   std::array<std::deque<InodeId>, 2> window_;   // may hold entries that are tracked otherwise by now
   std::multimap<TimePoint, Job> delayed_;
@@ -131,6 +144,7 @@ class Queue {
   uint64_t taken_ = 0;
 
   std::atomic<bool> woken_{true};
+  std::atomic<bool> ordinary_queued_{false};  // since the last reading
   bool scanning_ = false;
   bool held_ = false;
   bool closed_ = false;

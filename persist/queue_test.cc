@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <future>
+#include <mutex>
 #include <set>
+#include <thread>
+#include <vector>
 
 #include "kv/mem_kv.h"
 
@@ -168,6 +172,86 @@ TEST_F(QueueTest, ordinary_entries_stand_back_while_applications_are_busy_and_ur
   EXPECT_EQ(next.wait_for(Queue::kQuietTime + std::chrono::milliseconds(200)), std::future_status::timeout);
   busy = false;
   EXPECT_EQ(next.get()->inode, ordinary);
+}
+
+TEST_F(QueueTest, of_the_workers_that_wait_only_one_wakes_up_to_look) {
+  constexpr size_t kWorkers = 4;
+  std::mutex mutex;
+  std::vector<std::thread::id> looks;
+  queue_ = std::make_unique<Queue>(*names_, 2, Queue::Yielding{[&] {
+                                     const std::lock_guard lock(mutex);
+                                     looks.push_back(std::this_thread::get_id());
+                                     return true;
+                                   },
+                                   std::chrono::hours(1)});
+  commit("f");
+  const auto eventually = [&](const std::function<bool()>& condition) {
+    const Deadline deadline = Deadline::after(std::chrono::seconds(60));
+    for (;;) {
+      {
+        const std::lock_guard lock(mutex);
+        if (condition()) return true;
+      }
+      if (deadline.expired()) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+  };
+  std::vector<std::future<std::optional<Queue::Job>>> workers;
+  const auto add_worker = [&] {
+    workers.push_back(std::async(std::launch::async, [this] { return queue_->take(); }));
+  };
+  add_worker();
+  EXPECT_TRUE(eventually([&] { return !looks.empty(); }));  // from now on everybody who comes looks
+  while (workers.size() < kWorkers) add_worker();
+  EXPECT_TRUE(eventually([&] { return std::set(looks.begin(), looks.end()).size() == kWorkers; }));
+  {
+    const std::lock_guard lock(mutex);
+    looks.clear();
+  }
+  EXPECT_TRUE(eventually([&] { return looks.size() >= 10; }));
+  {
+    const std::lock_guard lock(mutex);
+    EXPECT_EQ(std::set(looks.begin(), looks.end()).size(), 1u);
+  }
+  queue_->close();
+  for (auto& worker : workers) EXPECT_FALSE(worker.get().has_value());
+}
+
+TEST_F(QueueTest, every_worker_that_waits_gets_of_what_comes_at_once) {
+  constexpr size_t kWorkers = 8;
+  std::vector<std::future<std::optional<Queue::Job>>> workers;
+  for (size_t i = 0; i < kWorkers; ++i)
+    workers.push_back(std::async(std::launch::async, [this] { return queue_->take(); }));
+  std::set<InodeId> waiting;
+  for (size_t i = 0; i < kWorkers; ++i) waiting.insert(commit("f" + std::to_string(i)));
+  queue_->wake_for_ordinary();
+  for (auto& worker : workers) {
+    if (worker.wait_for(std::chrono::seconds(60)) != std::future_status::ready) {
+      ADD_FAILURE() << "a worker sleeps on";
+      queue_->close();
+    }
+    const auto job = worker.get();
+    if (job) waiting.erase(job->inode);
+  }
+  EXPECT_TRUE(waiting.empty());
+}
+
+TEST_F(QueueTest, an_urgent_entry_reaches_workers_that_sleep) {
+  auto first = std::async(std::launch::async, [this] { return queue_->take(); });
+  auto second = std::async(std::launch::async, [this] { return queue_->take(); });
+  EXPECT_EQ(first.wait_for(std::chrono::milliseconds(100)), std::future_status::timeout);
+  const InodeId inode = commit("f", Urgency::kUrgent);
+  queue_->wake();
+  const Deadline deadline = Deadline::after(std::chrono::seconds(25));  // well below the idle interval
+  const auto ready = [](auto& worker) { return worker.wait_for(std::chrono::milliseconds(5)) == std::future_status::ready; };
+  while (!ready(first) && !ready(second) && !deadline.expired()) {
+  }
+  EXPECT_FALSE(deadline.expired());
+  queue_->close();
+  const auto one = first.get();
+  const auto other = second.get();
+  ASSERT_NE(one.has_value(), other.has_value());
+  EXPECT_EQ((one ? one : other)->inode, inode);
 }
 
 TEST_F(QueueTest, an_entry_as_old_as_the_patience_stands_back_no_longer) {

@@ -103,7 +103,7 @@ Result<Entry> LocalVolume::set_attributes(InodeId inode, const meta::AttributeCh
   }
   if (change.permissions || change.uid || change.gid || change.atime_ns || change.mtime_ns) {
     TRY_ASSIGN(record, files_->set_attributes(inode, change));
-    persister_->wake();
+    persister_->wake_for_files(meta::Urgency::kOrdinary);
   } else if (size) {
     TRY_ASSIGN(record, names_->load(inode));
   }
@@ -115,7 +115,7 @@ Result<Entry> LocalVolume::make_directory(InodeId parent, std::string_view name,
   TRY_ASSIGN(const auto existing, find(parent, name));
   if (existing) return fail(ErrorCode::kExists);
   TRY_ASSIGN(const auto made, names_->make_directory(parent, name, permissions, caller));
-  persister_->wake();
+  persister_->wake_for_files(meta::Urgency::kOrdinary);
   return entry_of(made);
 }
 
@@ -124,7 +124,7 @@ Result<Entry> LocalVolume::make_symlink(InodeId parent, std::string_view name, s
   TRY_ASSIGN(const auto existing, find(parent, name));
   if (existing) return fail(ErrorCode::kExists);
   TRY_ASSIGN(const auto made, names_->make_symlink(parent, name, target, caller));
-  persister_->wake();
+  persister_->wake_for_files(meta::Urgency::kOrdinary);
   return entry_of(made);
 }
 
@@ -188,7 +188,11 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
       TRY_ASSIGN(renamed, names_->rename(parent, name, new_parent, new_name, mode, meta::InUse::kNo));
     }
   }
-  persister_->wake();
+  if (renamed.moved_is_directory || mode == meta::RenameMode::kExchange) {
+    persister_->wake();
+  } else {
+    persister_->wake_for_files(meta::Urgency::kOrdinary);
+  }
   if (!renamed.policy_needs_persist) return {};
   const Deadline deadline = ufs_deadline();
   TRY(await_persisted(renamed.moved, deadline));

@@ -70,11 +70,13 @@ Result<void> LocalOpenFile::truncate(uint64_t size) {
 Result<void> LocalOpenFile::flush() {
   if (!writes()) return {};
   bool committed = false;
+  bool waits = false;
   {
     std::lock_guard lock(open_->mutex);
     TRY_ASSIGN(committed, files_.commit(*open_, meta::Urgency::kOrdinary, kv::Durability::kWritten));
+    waits = open_->persist_due != Generation(0);
   }
-  if (committed) files_.persister_.wake();
+  if (committed) files_.persister_.wake_for_files(waits ? meta::Urgency::kUrgent : meta::Urgency::kOrdinary);
   return files_.await_persisted(*open_);
 }
 

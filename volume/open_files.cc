@@ -363,7 +363,7 @@ std::vector<OpenRef> OpenFiles::end_writes(std::vector<OpenRef> closed) {
     ended.push_back({.inode = open->id, .unchanged = !open->committed});
     ending.push_back(open.share());
   }
-  if (committed) persister_.wake();
+  if (committed) persister_.wake_for_files(meta::Urgency::kOrdinary);
   if (ended.empty()) return again;
 
   const auto recorded = names_.end_writes(ended);
