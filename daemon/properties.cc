@@ -68,7 +68,7 @@ constexpr std::array kTable = {
     Property{"metadata.write.buffer.size", kSize, "32MiB", "Memory for one write buffer of the metadata store; there are two."},
 
     // reading
-    Property{"read.ahead.pages", kInteger, "8", "Pages fetched ahead of a sequential reader, at most."},
+    Property{"read.ahead.pages", kInteger, "32", "MiB fetched ahead of a sequential reader, at most; 0: nothing."},
     Property{"ufs.timeout", kDuration, "60s", "Of one call to the under store that an application waits for."},
 
     // the mount

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "base/no_wait.h"
 
@@ -29,9 +30,9 @@ Fetcher::~Fetcher() {
   work_.notify_all();
 }
 
-Result<void> Fetcher::fetch_one(Content& content, pages::LocalFile::ByteRange page, Deadline deadline) {
-  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(page.size);
-  const std::span<std::byte> bytes(buffer.get(), page.size);
+Result<void> Fetcher::fetch_run(Content& content, ByteRange run, Deadline deadline) {
+  const auto buffer = std::make_unique_for_overwrite<std::byte[]>(run.size);
+  const std::span<std::byte> bytes(buffer.get(), run.size);
   for (int tries = 0; tries < kHomesMax; ++tries) {
     const format::Home home = content.home();
     const auto mounted = mounts_.find(MountId(home.mount()));
@@ -39,14 +40,14 @@ Result<void> Fetcher::fetch_one(Content& content, pages::LocalFile::ByteRange pa
       return fail(ErrorCode::kUnavailable, "no under store is mounted for the home of inode " +
                                                std::to_string(content.inode().value()) + ", '" + home.key() + "'");
     }
-    const auto got = mounted.store->get(home.key(), page.offset, bytes, home.etag(), deadline);
+    const auto got = mounted.store->get(home.key(), run.offset, bytes, home.etag(), deadline);
     if (got.has_value()) {
-      if (*got != page.size) {
+      if (*got != run.size) {
         return fail(ErrorCode::kCorrupt, "object '" + home.key() + "' in " + mounted.store->uri() + " ends before byte " +
-                                             std::to_string(page.offset + page.size));
+                                             std::to_string(run.offset + run.size));
       }
-      fetched_bytes_.fetch_add(page.size, std::memory_order_relaxed);
-      return content.local().fill(page.offset, bytes);
+      fetched_bytes_.fetch_add(run.size, std::memory_order_relaxed);
+      return content.local().fill(run.offset, bytes);
     }
     if (got.error() != ErrorCode::kPrecondition && got.error() != ErrorCode::kNotFound) return fail(got.error());
     TRY_ASSIGN(format::Home moved, find_home_(content, home));
@@ -55,30 +56,53 @@ Result<void> Fetcher::fetch_one(Content& content, pages::LocalFile::ByteRange pa
   return fail(ErrorCode::kStale, "the home of inode " + std::to_string(content.inode().value()) + " keeps changing");
 }
 
+Fetcher::ByteRange Fetcher::claim_run(Content& content, uint64_t offset, uint64_t size) {
+  const uint64_t end = offset + size;
+  ByteRange run;
+  while (offset < end) {
+    const ByteRange absent = content.local().first_absent(offset, end - offset);
+    if (absent.size == 0) break;
+    const ByteRange page = content.local().first_absent(absent.offset, 1);
+    if (page.size == 0) continue;  // filled meanwhile
+    offset = page.offset + page.size;
+    const bool claimed = content.fetching_.contains(page.offset);
+    if (run.size == 0) {
+      if (claimed) continue;
+      run = page;
+    } else {
+      if (claimed || page.offset != run.offset + run.size || run.size + page.size > kRunBytes) break;
+      run.size += page.size;
+    }
+    content.fetching_.insert(page.offset);
+  }
+  return run;
+}
+
+void Fetcher::release_run(Content& content, ByteRange run) {
+  auto& fetching = content.fetching_;
+  fetching.erase(fetching.lower_bound(run.offset), fetching.lower_bound(run.offset + run.size));
+  content.fetched_.notify_all();
+}
+
 Result<void> Fetcher::fetch_range(Content& content, uint64_t offset, uint64_t size, Duration timeout, Busy busy) {
   std::unique_lock lock(content.mutex_);
   Deadline deadline = Deadline::after(timeout);
   for (;;) {
-    const auto absent = content.local().first_absent(offset, size);
-    if (absent.size == 0) return {};
-    const auto page = content.local().first_absent(absent.offset, 1);
-    if (page.size == 0) continue;
-    if (content.fetching_.contains(page.offset)) {
-      if (busy == Busy::kSkip) return {};
-      TRY(NoWait::check());
-      if (content.fetched_.wait_until(lock, deadline.time()) == std::cv_status::timeout)
-        return fail(ErrorCode::kTimedOut, "waiting for a page of inode " + std::to_string(content.inode().value()));
-      continue;
-    }
+    if (content.local().first_absent(offset, size).size == 0) return {};
     TRY(NoWait::check());
-    content.fetching_.insert(page.offset);
-    lock.unlock();
-    deadline = Deadline::after(timeout);
-    auto fetched = fetch_one(content, page, deadline);
-    lock.lock();
-    content.fetching_.erase(page.offset);
-    content.fetched_.notify_all();
-    TRY(std::move(fetched));
+    const ByteRange run = claim_run(content, offset, size);
+    if (run.size != 0) {
+      lock.unlock();
+      deadline = Deadline::after(timeout);
+      auto fetched = fetch_run(content, run, deadline);
+      lock.lock();
+      release_run(content, run);
+      TRY(std::move(fetched));
+    } else if (busy == Busy::kSkip) {
+      return {};
+    } else if (content.fetched_.wait_until(lock, deadline.time()) == std::cv_status::timeout) {
+      return fail(ErrorCode::kTimedOut, "waiting for a page of inode " + std::to_string(content.inode().value()));
+    }
   }
 }
 
@@ -89,16 +113,14 @@ Result<void> Fetcher::fetch(Content& content, uint64_t offset, uint64_t size) {
 Result<void> Fetcher::fetch_all(const std::shared_ptr<Content>& content) {
   pages::LocalFile& local = content->local();
   for (;;) {
-    uint64_t ahead_end = 0;
+    ReadAheadWindow window;
     for (;;) {
       const auto absent = local.first_absent(0, kWholeFile);
       if (absent.size == 0) break;
       const auto page = local.first_absent(absent.offset, 1);
       if (page.size == 0) continue;
-      const uint64_t begin = std::max(ahead_end, page.offset + page.size);
-      const uint64_t end = page.offset + page.size * (options_.read_ahead_pages + 1);
-      if (end > begin) read_ahead(content, begin, end - begin);
-      ahead_end = std::max(ahead_end, end);
+      const auto ahead = window.after_read(page.offset, page.size, options_.read_ahead_pages);
+      if (ahead.size != 0) read_ahead(content, ahead.offset, ahead.size);
       TRY(fetch(*content, page.offset, 1));
     }
     const auto verified = local.verify();
@@ -114,15 +136,22 @@ void Fetcher::read_ahead(const std::shared_ptr<Content>& content, uint64_t offse
   const uint64_t end = offset + size;
   std::lock_guard lock(mutex_);
   while (offset < end && tasks_.size() < kReadAheadMax) {
-    const auto absent = content->local().first_absent(offset, end - offset);
-    if (absent.size == 0) break;
-    const auto page = content->local().first_absent(absent.offset, 1);
-    if (page.size == 0) continue;
-    if (page.offset >= offset) {
-      tasks_.push_back({content, page.offset});
+    ByteRange run = content->local().first_absent(offset, std::min(kRunBytes, end - offset));
+    if (run.size == 0) {
+      offset += std::min(kRunBytes, end - offset);
+      continue;
+    }
+    const uint64_t run_end = run.offset + run.size;
+    if (run.offset < offset) {
+      // A page that starts before the range.
+      const auto page = content->local().first_absent(run.offset, 1);
+      run.offset += std::min(page.size, run.size);
+    }
+    if (run.offset < run_end) {
+      tasks_.push_back({content, {run.offset, run_end - run.offset}});
       work_.notify_one();
     }
-    offset = page.offset + page.size;
+    offset = run_end;
   }
 }
 
@@ -137,27 +166,28 @@ void Fetcher::run() {
       tasks_.pop_front();
     }
     // An error is found again, and reported, by whoever needs the page.
-    const Duration timeout = std::min<Duration>(options_.timeout, kReadAheadTimeout);
-    (void)fetch_range(*task.content, task.offset, 1, timeout, Busy::kSkip);
+    const uint64_t mib = (task.run.size >> 20) + 1;
+    const Duration timeout = std::min<Duration>(options_.timeout, kReadAheadTimeout * static_cast<int64_t>(mib));
+    (void)fetch_range(*task.content, task.run.offset, task.run.size, timeout, Busy::kSkip);
   }
 }
 
-ReadAheadWindow::Range ReadAheadWindow::after_read(uint64_t offset, uint64_t size, uint32_t pages_max) {
+ReadAheadWindow::Range ReadAheadWindow::after_read(uint64_t offset, uint64_t size, uint32_t units_max) {
   std::lock_guard lock(mutex_);
   const uint64_t end = offset + size;
-  const bool sequential = offset + kDisorder >= next_ && offset <= next_ + kDisorder;
+  const bool sequential = std::exchange(begun_, true) && offset + kDisorder >= next_ && offset <= next_ + kDisorder;
   if (!sequential) {
-    window_ = 0;
+    first_ = offset;
     next_ = end;
     ahead_end_ = end;
     return {};
   }
-  window_ = std::min<uint64_t>(std::max<uint64_t>(1, window_ * 2), pages_max);
   next_ = std::max(next_, end);
+  const uint64_t window = std::min(std::max((next_ - first_) * kGrowth, kUnit), units_max * kUnit);
   const uint64_t begin = std::max(ahead_end_, next_);
-  const uint64_t ahead_end = next_ + window_ * kUnit;
-  if (ahead_end <= begin) return {};
-  ahead_end_ = ahead_end;
+  const uint64_t ahead_end = next_ + window;
+  if (ahead_end < begin + window / 2) return {};
+  ahead_end_ = std::max(ahead_end_, ahead_end);
   return {begin, ahead_end - begin};
 }
 

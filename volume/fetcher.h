@@ -3,6 +3,9 @@
 // Every read of an object is conditional on the etag of the home that the local file was begun for, so that one local file
 // never holds bytes of two versions. One page is fetched by one thread at a time; others that need it wait.
 //
+// Absent pages beside each other come with one request, kRunBytes at most (and at least one page). A reader fetches itself
+// what it needs, and no more, so that its first byte waits for little; what is ahead of it comes in runs, several at a time.
+//
 // Threads: all methods may be called concurrently. No lock is held over a call into the under store.
 #pragma once
 
@@ -24,8 +27,8 @@
 namespace weir::volume {
 
 struct FetcherOptions {
-  Duration timeout = std::chrono::seconds(60);  // of one page
-  uint32_t read_ahead_pages = 8;
+  Duration timeout = std::chrono::seconds(60);  // of one request
+  uint32_t read_ahead_pages = 32;               // units of ReadAheadWindow::kUnit
 };
 
 class Fetcher {
@@ -34,34 +37,42 @@ class Fetcher {
   using FindHome = std::function<Result<format::Home>(const Content& content, const format::Home& tried)>;
 
   Fetcher(const ufs::MountTable& mounts, const FetcherOptions& options, FindHome find_home);
-  ~Fetcher();  // waits for reads ahead under way, kReadAheadTimeout at most
+  ~Fetcher();  // waits for requests ahead under way
   Fetcher(const Fetcher&) = delete;
 
   // Ensures: every page of [offset, offset + size) is present.
-  // Errors: kStale, kTimedOut (no page came within the timeout), what UnderStore::get and LocalFile::fill give.
+  // Errors: kStale, kTimedOut (no request ended within the timeout), what UnderStore::get and LocalFile::fill give.
   Result<void> fetch(Content& content, uint64_t offset, uint64_t size);
 
   // The whole file is present and checked: local().complete().
   Result<void> fetch_all(const std::shared_ptr<Content>& content);
 
-  // Begins fetching absent pages that start in [offset, offset + size). Dropped when kReadAheadMax pages are waiting.
+  // Begins fetching absent pages that start in [offset, offset + size). Dropped when kReadAheadMax runs are waiting.
   void read_ahead(const std::shared_ptr<Content>& content, uint64_t offset, uint64_t size);
 
   uint32_t read_ahead_pages() const { return options_.read_ahead_pages; }
   uint64_t fetched_bytes() const { return fetched_bytes_.load(std::memory_order_relaxed); }
 
   static constexpr size_t kThreads = 8;
+  static constexpr uint64_t kRunBytes = 4 << 20;
   static constexpr size_t kReadAheadMax = 1'024;
+  // Of one page, or of each MiB of a run that is fetched ahead: a request has the time of its bytes, FetcherOptions::timeout at most.
   static constexpr Duration kReadAheadTimeout = std::chrono::seconds(10);
 
  private:
+  using ByteRange = pages::LocalFile::ByteRange;
+
   struct Task {
     std::shared_ptr<Content> content;
-    uint64_t offset = 0;
+    ByteRange run;
   };
 
   enum class Busy : uint8_t { kWait, kSkip };
-  Result<void> fetch_one(Content& content, pages::LocalFile::ByteRange page, Deadline deadline);
+  // The first run of pages in the range that are absent and that nobody fetches; they are the caller's to fetch from now on.
+  // Requires: content.mutex_.
+  static ByteRange claim_run(Content& content, uint64_t offset, uint64_t size);
+  static void release_run(Content& content, ByteRange run);
+  Result<void> fetch_run(Content& content, ByteRange run, Deadline deadline);
   Result<void> fetch_range(Content& content, uint64_t offset, uint64_t size, Duration timeout, Busy busy);
   void run();
 
@@ -77,8 +88,9 @@ class Fetcher {
   std::vector<std::jthread> threads_;
 };
 
-// Follows the reads of one handle and says how far ahead to fetch: nothing for random access, else a window that doubles with
-// every sequential read up to a number of pages.
+// Follows the reads of one handle and says how far ahead to fetch: nothing for the first read and for random access, else a
+// window of kGrowth times what was read in sequence, up to a number of units. It moves on in steps of half a window, so that
+// what is fetched ahead comes in long runs.
 // Threads: concurrent; the kernel sends reads of one file in parallel and slightly out of order.
 class ReadAheadWindow {
  public:
@@ -86,16 +98,18 @@ class ReadAheadWindow {
     uint64_t offset = 0;
     uint64_t size = 0;  // 0: nothing
   };
-  Range after_read(uint64_t offset, uint64_t size, uint32_t pages_max);
+  Range after_read(uint64_t offset, uint64_t size, uint32_t units_max);
 
-  static constexpr uint64_t kUnit = 1 << 20;         // of the window
+  static constexpr uint64_t kUnit = 1 << 20;         // the least window
+  static constexpr uint64_t kGrowth = 4;
   static constexpr uint64_t kDisorder = 1 << 20;     // a read this far from the expected offset still is sequential
 
  private:
   std::mutex mutex_;  // leaf
+  uint64_t first_ = 0;  // of the sequence
   uint64_t next_ = 0;
   uint64_t ahead_end_ = 0;
-  uint64_t window_ = 0;  // units
+  bool begun_ = false;
 };
 
 }  // namespace weir::volume

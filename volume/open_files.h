@@ -43,7 +43,7 @@ inline constexpr int kVersionsMax = 4;
 struct OpenFilesOptions {
   Duration ufs_timeout = std::chrono::seconds(60);
   Duration admit_slow_max = std::chrono::milliseconds(100);
-  uint32_t read_ahead_pages = 8;
+  uint32_t read_ahead_pages = 32;
 };
 
 class OpenFiles {

@@ -245,6 +245,29 @@ TEST_F(VolumeTest, a_sequential_reader_is_read_ahead_of_and_each_page_is_fetched
   EXPECT_EQ(volume_->statistics().cache_miss_bytes, text.size());
 }
 
+TEST_F(VolumeTest, the_first_read_of_an_absent_file_fetches_its_page_alone) {
+  const std::string text = pattern(24 * kPage);
+  put_object("big", text);
+  mount();
+  const auto file = open("big");
+  EXPECT_EQ(read(*file, 5 * kPage + 7, 100), text.substr(5 * kPage + 7, 100));
+  EXPECT_EQ(ufs_.bytes_got(), kPage);
+  EXPECT_EQ(ufs_.calls(UfsCall::kGet), 1u);
+}
+
+TEST_F(VolumeTest, pages_beside_each_other_come_with_one_request) {
+  const std::string text = pattern(10 * kPage + 5);
+  put_object("big", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  const auto file = open("big");
+  EXPECT_EQ(read(*file, 5 * kPage, 1), text.substr(5 * kPage, 1));
+  EXPECT_EQ(read(*file, 0, text.size()), text);
+  EXPECT_EQ(ufs_.bytes_got(), text.size());
+  // Around the page that is there: 4 and 1 before it, 4 and a short one behind it.
+  EXPECT_EQ(ufs_.calls(UfsCall::kGet), 1u + 2u + 2u);
+}
+
 TEST_F(VolumeTest, truncating_an_absent_file_fetches_nothing) {
   put_object("a", pattern(2 * kPage));
   mount();
@@ -493,6 +516,9 @@ TEST_F(VolumeTest, a_refused_write_through_close_fails_and_loses_nothing) {
   EXPECT_EQ(content("a"), "text");
   ufs_.clear();
   must(volume_->persister().retry({}));
+  // The mount point answers again once it was probed.
+  for (const Deadline deadline = later(); !volume_->persister().refusal(file->inode()).has_value() && !deadline.expired();)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   must(file->flush());
   EXPECT_EQ(object("a"), "text");
 }

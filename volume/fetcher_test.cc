@@ -1,0 +1,61 @@
+#include "volume/fetcher.h"
+
+#include <gtest/gtest.h>
+
+namespace weir::volume {
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kRead = 128 << 10;
+constexpr uint32_t kUnitsMax = 32;
+
+TEST(ReadAheadWindow, the_first_read_asks_for_nothing_ahead) {
+  ReadAheadWindow window;
+  EXPECT_EQ(window.after_read(0, kRead, kUnitsMax).size, 0u);
+}
+
+TEST(ReadAheadWindow, reads_in_sequence_are_run_ahead_of_without_gap_or_overlap_by_a_growing_window) {
+  ReadAheadWindow window;
+  uint64_t covered = kRead;  // by the first read itself
+  uint64_t largest = 0;
+  uint64_t steps = 0;
+  for (uint64_t offset = 0; offset < 256 * kMiB; offset += kRead) {
+    const auto range = window.after_read(offset, kRead, kUnitsMax);
+    if (range.size == 0) continue;
+    ++steps;
+    // The second read still finds nothing fetched ahead.
+    EXPECT_EQ(range.offset, steps == 1 ? 2 * kRead : covered);
+    covered = range.offset + range.size;
+    EXPECT_LE(covered, offset + kRead + kUnitsMax * kMiB);
+    EXPECT_LE(range.size, std::max(kMiB, 5 * (offset + kRead)));
+    largest = std::max(largest, range.size);
+  }
+  EXPECT_GE(covered, 256 * kMiB);
+  EXPECT_GE(largest, kUnitsMax / 2 * kMiB);
+  EXPECT_LT(steps, 40u);
+}
+
+TEST(ReadAheadWindow, reads_slightly_out_of_order_are_still_in_sequence) {
+  ReadAheadWindow window;
+  uint64_t asked = 0;
+  for (uint64_t offset = 0; offset < 16 * kMiB; offset += 2 * kRead) {
+    asked += window.after_read(offset + kRead, kRead, kUnitsMax).size;
+    asked += window.after_read(offset, kRead, kUnitsMax).size;
+  }
+  EXPECT_GT(asked, 16 * kMiB);
+}
+
+TEST(ReadAheadWindow, random_reads_ask_for_nothing_and_begin_anew) {
+  ReadAheadWindow window;
+  for (uint64_t i = 0; i < 20; ++i) EXPECT_EQ(window.after_read((i * 7 % 20) * 50 * kMiB, kRead, kUnitsMax).size, 0u);
+  const auto range = window.after_read(19 * 7 % 20 * 50 * kMiB + kRead, kRead, kUnitsMax);
+  EXPECT_EQ(range.size, kMiB);
+}
+
+TEST(ReadAheadWindow, no_window_is_nothing_ahead) {
+  ReadAheadWindow window;
+  for (uint64_t offset = 0; offset < 4 * kMiB; offset += kRead) EXPECT_EQ(window.after_read(offset, kRead, 0).size, 0u);
+}
+
+}  // namespace
+}  // namespace weir::volume
