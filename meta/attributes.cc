@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "meta/acl.h"
 #include "meta/namespace.h"
 #include "meta/operation.h"
 
@@ -9,6 +10,18 @@ namespace {
 Result<int64_t> counter(kv::Txn& txn, const std::string& key) {
   TRY_ASSIGN(const auto value, txn.get(key, kv::Isolation::kSnapshot));
   return value ? kv::decode_counter(*value) : Result<int64_t>(0);
+}
+
+// The access ACL says what the permissions say.
+Result<void> follow_permissions(Tables& tables, const Inode& inode) {
+  if (inode.xattr_bytes() == 0) return {};
+  const std::string key = format::xattr_key(InodeId(inode.id()), kAccessAcl);
+  TRY_ASSIGN(const auto value, tables.txn().get(key));
+  if (!value) return {};
+  TRY_ASSIGN(Acl acl, Acl::decode(*value));
+  acl.set_permissions(inode.permissions());
+  tables.txn().put(key, acl.encode());
+  return {};
 }
 
 }  // namespace
@@ -23,7 +36,7 @@ Result<Attributes> Namespace::attributes(const Inode& inode) {
   attributes.links = inode.links();
   attributes.rdev = inode.rdev();
   attributes.size = inode.type() == format::SYMLINK ? inode.symlink_target().size() : inode.size();
-  attributes.allocated_bytes = attributes.size;
+  attributes.allocated_bytes = inode.has_allocated_bytes() ? inode.allocated_bytes() : block_bytes(inode.size());
   attributes.atime_ns = inode.atime_ns();
   attributes.mtime_ns = inode.mtime_ns();
   attributes.ctime_ns = inode.ctime_ns();
@@ -45,7 +58,10 @@ Result<Attributes> Namespace::attributes(const Inode& inode) {
 Result<Inode> Namespace::set_attributes(InodeId inode, const AttributeChange& change) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     TRY_ASSIGN(Inode record, tables.load_inode(inode));
-    if (change.permissions) record.set_permissions(*change.permissions & 07777);
+    if (change.permissions) {
+      record.set_permissions(*change.permissions & 07777);
+      TRY(follow_permissions(tables, record));
+    }
     if (change.uid) record.set_uid(*change.uid);
     if (change.gid) record.set_gid(*change.gid);
     if (change.atime_ns) record.set_atime_ns(*change.atime_ns);
@@ -56,11 +72,7 @@ Result<Inode> Namespace::set_attributes(InodeId inode, const AttributeChange& ch
     }
     record.set_ctime_ns(tables.now_ns());
     if (change.permissions || change.uid || change.gid || change.mtime_ns) {
-      // A file still to be committed travels with its attributes of that time.
-      record.set_attributes_version(record.attributes_version() + 1);
-      const bool committed = record.has_home() || record.queued() != format::NOT_QUEUED || is_directory(record);
-      const bool has_place = record.links() != 0 && InodeId(record.parent()) != kRootInode;
-      if (committed && has_place && !record.transient()) tables.enqueue(record, format::ORDINARY, tables.now_ns());
+      tables.attributes_changed(record);
     }
     tables.put_inode(record);
     return record;

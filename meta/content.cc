@@ -50,8 +50,12 @@ Result<Namespace::Committed> Namespace::commit_content(InodeId inode, const Cont
       [&](Tables& tables) -> Result<Committed> {
         TRY_ASSIGN(Inode record, tables.load_inode(inode));
         tables.set_size(record, content.size);
-        record.set_mtime_ns(content.mtime_ns);
-        record.set_ctime_ns(std::max(record.ctime_ns(), content.ctime_ns));
+        if (content.allocated_bytes && *content.allocated_bytes != block_bytes(content.size))
+          record.set_allocated_bytes(*content.allocated_bytes);
+        if (content.changed == ContentCommit::Changed::kYes) {
+          record.set_mtime_ns(content.mtime_ns);
+          record.set_ctime_ns(std::max(record.ctime_ns(), content.ctime_ns));
+        }
         record.set_content_ctime_ns(content.ctime_ns);
         record.set_generation(record.generation() + 1);
         record.set_attributes_version(record.attributes_version() + 1);

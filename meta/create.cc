@@ -1,3 +1,4 @@
+#include "meta/acl.h"
 #include "meta/namespace.h"
 #include "meta/operation.h"
 
@@ -9,6 +10,28 @@ uint32_t group_of_child(const Inode& parent, const Caller& caller) {
   return (parent.permissions() & 02000) != 0 ? parent.gid() : caller.gid;
 }
 
+void put_first_xattr(Tables& tables, Inode& inode, std::string_view name, const std::string& value) {
+  tables.txn().put(format::xattr_key(InodeId(inode.id()), name), value);
+  inode.set_xattr_bytes(inode.xattr_bytes() + name.size() + 1 + value.size());
+}
+
+// The directory's default ACL, or else the umask, decides what is left of the permissions.
+Result<void> inherit_acl(Tables& tables, const Inode& directory, const Caller& caller, Inode& inode) {
+  std::optional<std::string> value;
+  if (directory.xattr_bytes() != 0) {
+    TRY_ASSIGN(value, tables.txn().get(format::xattr_key(InodeId(directory.id()), kDefaultAcl)));
+  }
+  if (!value) {
+    inode.set_permissions(inode.permissions() & ~(caller.umask & 0777));
+    return {};
+  }
+  TRY_ASSIGN(Acl acl, Acl::decode(*value));
+  inode.set_permissions(acl.restrict_to(inode.permissions()));
+  if (!acl.minimal()) put_first_xattr(tables, inode, kAccessAcl, acl.encode());
+  if (is_directory(inode)) put_first_xattr(tables, inode, kDefaultAcl, *value);
+  return {};
+}
+
 Result<Inode> make_child(Tables& tables, InodeId id, FileType type, InodeId parent, std::string_view name,
                          uint32_t permissions, const Caller& caller, Inode* parent_record) {
   TRY_ASSIGN(*parent_record, tables.load_parent(parent));
@@ -16,7 +39,9 @@ Result<Inode> make_child(Tables& tables, InodeId id, FileType type, InodeId pare
   if (existing) return fail(ErrorCode::kExists);
   const uint32_t gid = group_of_child(*parent_record, caller);
   if (type == format::DIRECTORY && (parent_record->permissions() & 02000) != 0) permissions |= 02000;
-  return tables.make_inode(id, type, parent, name, permissions, caller.uid, gid);
+  Inode inode = tables.make_inode(id, type, parent, name, permissions, caller.uid, gid);
+  if (type != format::SYMLINK) TRY(inherit_acl(tables, *parent_record, caller, inode));
+  return inode;
 }
 
 }  // namespace

@@ -76,6 +76,10 @@ struct ContentCommit {
   uint64_t size = 0;
   int64_t mtime_ns = 0;
   int64_t ctime_ns = 0;
+  // Unknown: the blocks of its size.
+  std::optional<uint64_t> allocated_bytes = {};
+  // kPerhaps: nothing shows that it changed since the last commit, or that it did not; the inode's times stay.
+  enum class Changed : uint8_t { kYes, kPerhaps } changed = Changed::kYes;
 };
 
 // Whether the caller waits for the upload (fsync, WRITE_THROUGH).
@@ -247,6 +251,8 @@ class Namespace {
 
   // --- changing attributes: attributes.cc, xattr.cc
   Result<Inode> set_attributes(InodeId inode, const AttributeChange& change);
+  // An access ACL sets the permissions, and is kept only where it says more than they can; see meta/acl.h. A default ACL is
+  // kInvalid for anything but a directory.
   enum class XattrMode : uint8_t { kSet, kCreate, kReplace };
   Result<void> set_xattr(InodeId inode, std::string_view name, std::string_view value, XattrMode mode);
   Result<void> remove_xattr(InodeId inode, std::string_view name);

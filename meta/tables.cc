@@ -90,6 +90,14 @@ Inode Tables::make_inode(InodeId id, FileType type, InodeId parent, std::string_
   return inode;
 }
 
+void Tables::attributes_changed(Inode& inode) {
+  inode.set_attributes_version(inode.attributes_version() + 1);
+  // A file still to be committed travels with its attributes of that time.
+  const bool committed = inode.has_home() || inode.queued() != format::NOT_QUEUED || is_directory(inode);
+  const bool has_place = inode.links() != 0 && InodeId(inode.parent()) != kRootInode;
+  if (committed && has_place && !inode.transient()) enqueue(inode, format::ORDINARY, now_ns_);
+}
+
 Result<std::optional<Tables::DentryRef>> Tables::find_dentry(InodeId parent, std::string_view name) {
   for (const auto kind : {format::DentryKind::kLeaf, format::DentryKind::kDirectory}) {
     TRY_ASSIGN(const auto value, txn_.get(format::dentry_key(parent, name, kind)));
@@ -225,6 +233,7 @@ void Tables::set_transient(Inode& inode, bool transient) {
 }
 
 void Tables::set_size(Inode& inode, uint64_t size) {
+  inode.clear_allocated_bytes();
   const int64_t delta = static_cast<int64_t>(size) - static_cast<int64_t>(inode.size());
   if (delta == 0) return;
   inode.set_size(size);

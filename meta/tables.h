@@ -39,6 +39,9 @@ class Tables {
   Inode make_inode(InodeId id, FileType type, InodeId parent, std::string_view name, uint32_t permissions, uint32_t uid,
                    uint32_t gid);
 
+  // What travels as object metadata changed: it is to be persisted. put_inode() is the caller's.
+  void attributes_changed(Inode& inode);
+
   // --- dentries
   struct DentryRef {
     InodeId inode{};

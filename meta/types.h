@@ -47,6 +47,8 @@ struct Attributes {
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
+  // Taken from the permissions of what is made, unless the directory has a default ACL.
+  uint32_t umask = 0;
 };
 
 // Only what is set changes. Changing anything sets ctime to now.
@@ -72,6 +74,9 @@ inline bool content_persisted(const Inode& inode) {
 inline bool fully_persisted(const Inode& inode) {
   return content_persisted(inode) && inode.persisted_attributes_version() == inode.attributes_version();
 }
+
+// What so many bytes take on a disk, without holes.
+inline uint64_t block_bytes(uint64_t size) { return (size + 4'095) / 4'096 * 4'096; }
 
 inline bool is_directory(const Inode& inode) { return inode.type() == format::DIRECTORY; }
 

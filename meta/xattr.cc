@@ -1,3 +1,4 @@
+#include "meta/acl.h"
 #include "meta/namespace.h"
 #include "meta/operation.h"
 
@@ -9,6 +10,22 @@ Result<void> check_xattr_name(std::string_view name) {
     return fail(ErrorCode::kInvalid, "not the name of an extended attribute");
   if (name.size() > kXattrNameBytesMax) return fail(ErrorCode::kRange, "the attribute's name is over 255 bytes");
   return {};
+}
+
+// Takes an ACL's permissions over; false when they are all it says.
+Result<bool> accept_acl(Tables& tables, Inode& inode, std::string_view name, std::string_view value) {
+  if (inode.type() == format::SYMLINK) return fail(ErrorCode::kNotSupported, "symbolic links have no ACL");
+  TRY_ASSIGN(const Acl acl, Acl::decode(value));
+  if (name == kDefaultAcl) {
+    if (!is_directory(inode)) return fail(ErrorCode::kInvalid, "only directories have a default ACL");
+    return true;
+  }
+  const uint32_t permissions = (inode.permissions() & ~0777u) | acl.permissions();
+  if (permissions != inode.permissions()) {
+    inode.set_permissions(permissions);
+    tables.attributes_changed(inode);
+  }
+  return !acl.minimal();
 }
 
 }  // namespace
@@ -46,9 +63,18 @@ Result<void> Namespace::set_xattr(InodeId inode, std::string_view name, std::str
     TRY_ASSIGN(const auto before, tables.txn().get(key));
     if (before && mode == XattrMode::kCreate) return fail(ErrorCode::kExists);
     if (!before && mode == XattrMode::kReplace) return fail(ErrorCode::kNoAttribute);
-    uint64_t bytes = record.xattr_bytes() + name.size() + 1 + value.size();
+    bool keep = true;
+    if (is_acl(name)) {
+      TRY_ASSIGN(keep, accept_acl(tables, record, name, value));
+    }
+    uint64_t bytes = record.xattr_bytes();
+    if (keep) bytes += name.size() + 1 + value.size();
     if (before) bytes -= name.size() + 1 + before->size();
-    tables.txn().put(key, value);
+    if (keep) {
+      tables.txn().put(key, value);
+    } else if (before) {
+      tables.txn().erase(key);
+    }
     record.set_xattr_bytes(bytes);
     record.set_ctime_ns(tables.now_ns());
     tables.put_inode(record);
