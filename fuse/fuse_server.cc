@@ -117,6 +117,9 @@ void FuseServer::Session::negotiate(fuse_conn_info& connection) {
   want(FUSE_CAP_READDIRPLUS_AUTO);
   want(FUSE_CAP_CACHE_SYMLINKS);
   want(FUSE_CAP_EXPORT_SUPPORT);
+  // Permissions: the kernel enforces ACLs; a directory's default ACL replaces the umask, so that has to come to us.
+  want(FUSE_CAP_POSIX_ACL);
+  want(FUSE_CAP_DONT_MASK);
   // Content: O_TRUNC comes with the open, so that nothing is fetched; set-id bits are ours to clear, else the kernel asks
   // for an xattr before every write; changes from elsewhere are announced, so that a new mtime, which the own
   // writes cause, drops no pages; a shared mapping of a file under direct I/O works.

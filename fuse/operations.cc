@@ -11,6 +11,7 @@
 #include <climits>
 #include <cstdio>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -22,6 +23,7 @@
 #include "fuse/directory_handle.h"
 #include "fuse/errno_table.h"
 #include "fuse/invalidator.h"
+#include "meta/acl.h"
 
 namespace weir::fuse {
 namespace {
@@ -41,7 +43,7 @@ class Request {
   fuse_req_t raw() const { return req_; }
   meta::Caller caller() const {
     const fuse_ctx* context = fuse_req_ctx(req_);
-    return {.uid = context->uid, .gid = context->gid};
+    return {.uid = context->uid, .gid = context->gid, .umask = context->umask};
   }
   // `send` is a call of fuse_reply_*(); returns what it returns.
   template <typename Send>
@@ -69,7 +71,8 @@ DirectoryHandle& directory_handle(uint64_t fh) { return *reinterpret_cast<Direct
 
 bool is_error(Operation operation, ErrorCode code) {
   switch (code) {
-    case ErrorCode::kNotFound: return operation != Operation::kLookup && operation != Operation::kGetAttributes;
+    case ErrorCode::kNotFound: return operation != Operation::kLookup;
+    case ErrorCode::kStale: return operation != Operation::kGetAttributes;
     case ErrorCode::kNoAttribute:
     case ErrorCode::kRange: return false;
     default: return true;
@@ -132,6 +135,14 @@ void serve(fuse_req_t req, Operation operation, const Handler& handler) {
   request.error(errno_of(result.error().code()));
 }
 
+// The inode that a request names was there when the kernel looked it up: its name leads elsewhere by now. ESTALE makes the
+// kernel look again, where ENOENT would tell the caller that there is no such file.
+template <typename T>
+Result<T> looked_up(Result<T> result) {
+  if (failed_with(result, ErrorCode::kNotFound)) return fail(ErrorCode::kStale, "the inode is gone");
+  return result;
+}
+
 // Serves a request that waits for a disk or an under store as a rule.
 template <typename Handler>
 void serve_waiting(fuse_req_t req, Operation operation, const Handler& handler) {
@@ -154,7 +165,12 @@ timespec to_timespec(int64_t ns) {
   return {.tv_sec = seconds, .tv_nsec = rest};
 }
 
-int64_t to_ns(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+// Times beyond what 64 bits of nanoseconds hold (1677 to 2262) become the nearest that they do.
+int64_t to_ns(const timespec& time) {
+  constexpr int64_t kSecond = 1'000'000'000;
+  constexpr int64_t kSecondsMax = std::numeric_limits<int64_t>::max() / kSecond - 1;
+  return std::clamp<int64_t>(time.tv_sec, -kSecondsMax, kSecondsMax) * kSecond + time.tv_nsec;
+}
 
 mode_t type_bits(meta::FileType type) {
   switch (type) {
@@ -250,7 +266,7 @@ void forget_multi(fuse_req_t req, size_t, fuse_forget_data*) { fuse_reply_none(r
 
 void get_attributes(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
   serve(req, Operation::kGetAttributes, [=](const Request& request) -> Result<void> {
-    TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.get_attributes(InodeId{ino}));
+    TRY_ASSIGN(const Entry entry, looked_up(operations_of(request.raw()).volume.get_attributes(InodeId{ino})));
     reply_attributes(request, entry);
     return {};
   });
@@ -276,14 +292,14 @@ void set_attributes(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int whi
     volume::Volume& volume = operations_of(request.raw()).volume;
     meta::AttributeChange complete = change;
     if ((drops_bits || new_owner) && !change.permissions) {
-      TRY_ASSIGN(const Entry before, volume.get_attributes(InodeId{ino}));
+      TRY_ASSIGN(const Entry before, looked_up(volume.get_attributes(InodeId{ino})));
       const uint32_t permissions = before.attributes.permissions;
       if (before.attributes.type == format::REGULAR && (permissions & kSetIdBits) != 0) {
         complete.permissions = permissions & ~uint32_t{S_ISUID} &
                                ~(permissions & S_IXGRP ? uint32_t{S_ISGID} : 0u);
       }
     }
-    TRY_ASSIGN(const Entry entry, volume.set_attributes(InodeId{ino}, complete, size));
+    TRY_ASSIGN(const Entry entry, looked_up(volume.set_attributes(InodeId{ino}, complete, size)));
     reply_attributes(request, entry);
     return {};
   };
@@ -292,7 +308,7 @@ void set_attributes(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int whi
 
 void read_symlink(fuse_req_t req, fuse_ino_t ino) {
   serve(req, Operation::kReadSymlink, [=](const Request& request) -> Result<void> {
-    TRY_ASSIGN(std::string target, operations_of(request.raw()).volume.read_symlink(InodeId{ino}));
+    TRY_ASSIGN(std::string target, looked_up(operations_of(request.raw()).volume.read_symlink(InodeId{ino})));
     if (target.size() >= PATH_MAX) target.resize(PATH_MAX - 1);
     request.reply([&](fuse_req_t req) { return fuse_reply_readlink(req, target.c_str()); });
     return {};
@@ -386,7 +402,6 @@ volume::OpenOptions to_open_options(int flags) {
     default: options.access = volume::Access::kRead;
   }
   options.truncate = (flags & O_TRUNC) != 0;
-  options.append = (flags & O_APPEND) != 0;
   return options;
 }
 
@@ -434,7 +449,7 @@ void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info_in) {
   serve(req, Operation::kOpen, [=, info = *info_in](const Request& request) -> Result<void> {
     Operations& ops = operations_of(request.raw());
     const volume::OpenOptions options = to_open_options(info.flags);
-    TRY_ASSIGN(std::unique_ptr<OpenFile> file, ops.volume.open_file(InodeId{ino}, options));
+    TRY_ASSIGN(std::unique_ptr<OpenFile> file, looked_up(ops.volume.open_file(InodeId{ino}, options)));
     uint32_t permissions = 0;
     if (options.access != volume::Access::kRead) {
       const Result<Entry> entry = ops.volume.get_attributes(InodeId{ino});
@@ -468,10 +483,13 @@ void read(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info*
 
 void write(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size, off_t offset, fuse_file_info* info) {
   serve_waiting(req, Operation::kWrite,
-                [=, fh = info->fh, drops_bits = info->kill_suidgid != 0](const Request& request) -> Result<void> {
+                [=, fh = info->fh, drops_bits = info->kill_suidgid != 0,
+                 // Pages of a mapping, written back through whichever descriptor, have their place.
+                 appends = (info->flags & O_APPEND) != 0 && !info->writepage](const Request& request) -> Result<void> {
     OpenHandle& handle = open_handle(fh);
     if (drops_bits && handle.set_id_bits) TRY(drop_set_id_bits(operations_of(request.raw()).volume, InodeId{ino}));
-    TRY(handle.file->write(static_cast<uint64_t>(offset), std::as_bytes(std::span(bytes, size))));
+    const auto data = std::as_bytes(std::span(bytes, size));
+    TRY(appends ? handle.file->append(data) : handle.file->write(static_cast<uint64_t>(offset), data));
     request.reply([&](fuse_req_t req) { return fuse_reply_write(req, size); });
     return {};
   });
@@ -505,33 +523,33 @@ void release(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
   });
 }
 
-void allocate(fuse_req_t req, fuse_ino_t, int mode, off_t offset, off_t length, fuse_file_info* info) {
+void allocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t length, fuse_file_info* info) {
   serve_waiting(req, Operation::kAllocate, [=, fh = info->fh](const Request& request) -> Result<void> {
-    const OpenFile& file = *open_handle(fh).file;
-    if ((mode & ~FALLOC_FL_KEEP_SIZE) != 0 || file.io_path() != IoPath::kLocalFile) {
-      return fail(ErrorCode::kNotSupported);
+    using volume::Allocate;
+    Allocate what{};
+    switch (mode) {
+      case 0: what = Allocate::kReserve; break;
+      case FALLOC_FL_KEEP_SIZE: what = Allocate::kReserveKeepSize; break;
+      case FALLOC_FL_ZERO_RANGE: what = Allocate::kZero; break;
+      case FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE: what = Allocate::kZeroKeepSize; break;
+      case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE: what = Allocate::kPunchHole; break;
+      default: return fail(ErrorCode::kNotSupported);
     }
-    TRY(file.local_file().allocate(static_cast<uint64_t>(offset), static_cast<uint64_t>(length),
-                                   mode & FALLOC_FL_KEEP_SIZE ? io::File::Extend::kKeepSize
-                                                              : io::File::Extend::kGrow));
+    OpenHandle& handle = open_handle(fh);
+    // The kernel does not say whether the caller has CAP_FSETID; root has it as a rule, nobody else.
+    if (handle.set_id_bits && request.caller().uid != 0) {
+      TRY(drop_set_id_bits(operations_of(request.raw()).volume, InodeId{ino}));
+    }
+    TRY(handle.file->allocate(what, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
     request.done();
     return {};
   });
 }
 
-void seek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence, fuse_file_info* info) {
+void seek(fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
   serve(req, Operation::kSeek, [=, fh = info->fh](const Request& request) -> Result<void> {
-    const OpenFile& file = *open_handle(fh).file;
-    const auto from = static_cast<uint64_t>(offset);
-    std::optional<uint64_t> found;
-    if (file.io_path() == IoPath::kLocalFile) {
-      TRY_ASSIGN(found, whence == SEEK_DATA ? file.local_file().seek_data(from) : file.local_file().seek_hole(from));
-    } else {
-      // Holes of a partial local file are pages not fetched yet: to the caller all of it is data.
-      TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.get_attributes(InodeId{ino}));
-      const uint64_t size = entry.attributes.size;
-      if (from < size) found = whence == SEEK_DATA ? from : size;
-    }
+    const auto what = whence == SEEK_DATA ? volume::Seek::kData : volume::Seek::kHole;
+    TRY_ASSIGN(const auto found, open_handle(fh).file->seek(what, static_cast<uint64_t>(offset)));
     if (!found) {
       request.error(ENXIO);
       return {};
@@ -673,8 +691,23 @@ void stat_fs(fuse_req_t req, fuse_ino_t) {
   });
 }
 
-// Names that the volume stores. ACLs, capabilities and labels mean something to the kernel that we would not enforce.
-bool xattr_supported(std::string_view name) { return name.starts_with("user.") || name.starts_with("trusted."); }
+constexpr std::string_view kTrusted = "trusted.";
+
+// The kernel knows who may use which namespace.
+bool xattr_supported(std::string_view name) {
+  return name.starts_with("user.") || name.starts_with(kTrusted) || name.starts_with("security.") ||
+         meta::is_acl(name);
+}
+
+// Whether the caller may give a file of the group the set-group-ID bit.
+bool in_group(const Request& request, uint32_t gid) {
+  const meta::Caller caller = request.caller();
+  if (caller.uid == 0 || caller.gid == gid) return true;
+  gid_t groups[128];
+  const int count = fuse_req_getgroups(request.raw(), std::size(groups), groups);
+  const std::span known(groups, static_cast<size_t>(std::clamp<int>(count, 0, std::size(groups))));
+  return std::ranges::find(known, gid) != known.end();
+}
 
 Result<void> reply_sized(const Request& request, std::string_view value, size_t room) {
   if (room == 0) {
@@ -689,7 +722,8 @@ Result<void> reply_sized(const Request& request, std::string_view value, size_t 
 void get_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
   serve(req, Operation::kGetXattr, [=](const Request& request) -> Result<void> {
     if (!xattr_supported(name)) return fail(ErrorCode::kNotSupported);
-    TRY_ASSIGN(const std::string value, operations_of(request.raw()).volume.get_xattr(InodeId{ino}, name));
+    TRY_ASSIGN(const std::string value,
+               looked_up(operations_of(request.raw()).volume.get_xattr(InodeId{ino}, name)));
     return reply_sized(request, value, size);
   });
 }
@@ -697,9 +731,12 @@ void get_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
 void list_xattrs(fuse_req_t req, fuse_ino_t ino, size_t size) {
   serve(req, Operation::kListXattrs, [=](const Request& request) -> Result<void> {
     TRY_ASSIGN(const std::vector<std::string> names,
-               operations_of(request.raw()).volume.list_xattrs(InodeId{ino}));
+               looked_up(operations_of(request.raw()).volume.list_xattrs(InodeId{ino})));
     std::string list;
-    for (const std::string& name : names) list.append(name).push_back('\0');
+    for (const std::string& name : names) {
+      if (name.starts_with(kTrusted) && request.caller().uid != 0) continue;
+      list.append(name).push_back('\0');
+    }
     return reply_sized(request, list, size);
   });
 }
@@ -710,7 +747,15 @@ void set_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* val
     using Mode = meta::Namespace::XattrMode;
     constexpr int kCreate = 1, kReplace = 2;  // XATTR_CREATE, XATTR_REPLACE of setxattr(2)
     const Mode mode = flags & kCreate ? Mode::kCreate : flags & kReplace ? Mode::kReplace : Mode::kSet;
-    TRY(operations_of(request.raw()).volume.set_xattr(InodeId{ino}, name, {value, size}, mode));
+    if (std::string_view(name) == meta::kAccessAcl) {
+      volume::Volume& volume = operations_of(request.raw()).volume;
+      TRY_ASSIGN(const Entry entry, looked_up(volume.get_attributes(InodeId{ino})));
+      const uint32_t permissions = entry.attributes.permissions;
+      if ((permissions & S_ISGID) != 0 && !in_group(request, entry.attributes.gid)) {
+        TRY(volume.set_attributes(InodeId{ino}, {.permissions = permissions & ~uint32_t{S_ISGID}}, std::nullopt));
+      }
+    }
+    TRY(looked_up(operations_of(request.raw()).volume.set_xattr(InodeId{ino}, name, {value, size}, mode)));
     request.done();
     return {};
   });
@@ -719,7 +764,7 @@ void set_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* val
 void remove_xattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   serve(req, Operation::kRemoveXattr, [=](const Request& request) -> Result<void> {
     if (!xattr_supported(name)) return fail(ErrorCode::kNotSupported);
-    TRY(operations_of(request.raw()).volume.remove_xattr(InodeId{ino}, name));
+    TRY(looked_up(operations_of(request.raw()).volume.remove_xattr(InodeId{ino}, name)));
     request.done();
     return {};
   });

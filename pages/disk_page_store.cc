@@ -126,12 +126,15 @@ Result<void> DiskPageStore::open_dirs() {
     TRY_ASSIGN(auto dir, StoreDir::open(path, options_.volume_id));
     TRY_ASSIGN(const uint64_t device, dir->device());
     TRY_ASSIGN(const io::DeviceSpace space, dir->space());
-    if (devices.insert(device).second) devices_bytes += space.total_bytes;
+    const bool another_device = devices.insert(device).second;
+    if (another_device) devices_bytes += space.total_bytes;
     TRY_ASSIGN(const uint64_t quarantined, dir->quarantined_bytes());
     quarantined_bytes_ += quarantined;
     dir->set_room_bytes(space.free_bytes);
     fine_timestamps_ = fine_timestamps_ && dir->fine_timestamps();
     const auto index = static_cast<uint8_t>(dirs_.size());
+    dir->set_room_bytes(space.free_bytes);
+    if (another_device) device_dirs_.push_back(dir.get());
     dirs_.push_back(std::move(dir));
     TRY(dirs_.back()->scan([&](const StoreDir::Found& found) { take_in(found, index); }));
   }
@@ -585,6 +588,8 @@ uint64_t DiskPageStore::used_bytes() const {
 }
 
 PageStoreUsage DiskPageStore::usage() const {
+  uint64_t devices_free_bytes = 0;
+  for (const StoreDir* const dir : device_dirs_) devices_free_bytes += dir->room_bytes();
   return {
       .capacity_bytes = capacity_bytes_,
       .used_bytes = used_bytes(),
@@ -600,6 +605,7 @@ PageStoreUsage DiskPageStore::usage() const {
       .corrupt_pages = corrupt_pages_,
       .dirs_out_of_service = static_cast<uint64_t>(
           std::ranges::count_if(dirs_, [](const auto& dir) { return !dir->in_service(); })),
+      .devices_free_bytes = devices_free_bytes,
   };
 }
 

@@ -155,6 +155,7 @@ class DiskPageStore final : public PageStore {
 
   const PageStoreOptions options_;
   std::vector<std::unique_ptr<StoreDir>> dirs_;
+  std::vector<const StoreDir*> device_dirs_;  // one for each device
   bool fine_timestamps_ = false;
   uint64_t capacity_bytes_ = 0;
   uint64_t pinned_limit_bytes_ = 0;

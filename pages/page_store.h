@@ -80,6 +80,7 @@ struct PageStoreUsage {
   uint64_t evicted_bytes = 0;      // since start
   uint64_t corrupt_pages = 0;      // since start
   uint64_t dirs_out_of_service = 0;
+  uint64_t devices_free_bytes = 0; // of the disks below, as of the last second
 };
 
 // A local file held open; the file is not evicted while a handle lives. Handles of one file share one descriptor

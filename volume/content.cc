@@ -21,7 +21,7 @@ Result<Volume::Created> LocalVolume::create(InodeId parent, std::string_view nam
     return fail(std::move(made).error());
   }
   TRY_ASSIGN(auto file, files_->open_created(*made, std::move(local), options, endings));
-  TRY_ASSIGN(const Entry entry, entry_of(*made));
+  TRY_ASSIGN(const Entry entry, entry_of(*made, endings));
   return Created{entry, std::move(file)};
 }
 

@@ -81,7 +81,8 @@ class LocalVolume final : public Volume {
  private:
   Deadline ufs_deadline() const { return Deadline::after(options_.ufs_timeout); }
 
-  Result<Entry> entry_of(const meta::Inode& inode);
+  // `endings`: of files_, before the inode was read.
+  Result<Entry> entry_of(const meta::Inode& inode, uint64_t endings);
   Duration valid_for() const;
   // Uploads shall stand back: applications are busy, and there is room for what waits.
   bool foreground_busy();

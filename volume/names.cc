@@ -22,10 +22,9 @@ Duration LocalVolume::valid_for() const {
   return options_.names.sync_interval < Duration::zero() ? kForLong : options_.names.sync_interval;
 }
 
-Result<Entry> LocalVolume::entry_of(const meta::Inode& inode) {
-  TRY_ASSIGN(auto attributes, names_->attributes(inode));
-  TRY(files_->refine(attributes));
-  return Entry{attributes, valid_for()};
+Result<Entry> LocalVolume::entry_of(const meta::Inode& inode, uint64_t endings) {
+  TRY_ASSIGN(auto attributes, files_->attributes(inode, endings));
+  return Entry{std::move(attributes), valid_for()};
 }
 
 Result<meta::Inode> LocalVolume::with_attributes(meta::Inode inode) {
@@ -82,19 +81,22 @@ Result<void> LocalVolume::list_lower(const meta::Inode& directory) {
 }
 
 Result<Entry> LocalVolume::lookup(InodeId parent, std::string_view name) {
+  const uint64_t endings = files_->endings();
   TRY_ASSIGN(auto found, find(parent, name));
   if (!found) return fail(ErrorCode::kNotFound);
   TRY_ASSIGN(const auto inode, with_attributes(*std::move(found)));
-  return entry_of(inode);
+  return entry_of(inode, endings);
 }
 
 Result<Entry> LocalVolume::get_attributes(InodeId inode) {
+  const uint64_t endings = files_->endings();
   TRY_ASSIGN(const auto record, load(inode));
-  return entry_of(record);
+  return entry_of(record, endings);
 }
 
 Result<Entry> LocalVolume::set_attributes(InodeId inode, const meta::AttributeChange& change,
                                           std::optional<uint64_t> size) {
+  const uint64_t endings = files_->endings();
   // What the object says must not come later and undo the change.
   TRY_ASSIGN(auto record, load(inode));
   if (size) {
@@ -107,7 +109,7 @@ Result<Entry> LocalVolume::set_attributes(InodeId inode, const meta::AttributeCh
   } else if (size) {
     TRY_ASSIGN(record, names_->load(inode));
   }
-  return entry_of(record);
+  return entry_of(record, endings);
 }
 
 Result<Entry> LocalVolume::make_directory(InodeId parent, std::string_view name, uint32_t permissions,
@@ -116,7 +118,7 @@ Result<Entry> LocalVolume::make_directory(InodeId parent, std::string_view name,
   if (existing) return fail(ErrorCode::kExists);
   TRY_ASSIGN(const auto made, names_->make_directory(parent, name, permissions, caller));
   persister_->wake_for_files(meta::Urgency::kOrdinary);
-  return entry_of(made);
+  return entry_of(made, files_->endings());
 }
 
 Result<Entry> LocalVolume::make_symlink(InodeId parent, std::string_view name, std::string_view target,
@@ -125,7 +127,7 @@ Result<Entry> LocalVolume::make_symlink(InodeId parent, std::string_view name, s
   if (existing) return fail(ErrorCode::kExists);
   TRY_ASSIGN(const auto made, names_->make_symlink(parent, name, target, caller));
   persister_->wake_for_files(meta::Urgency::kOrdinary);
-  return entry_of(made);
+  return entry_of(made, files_->endings());
 }
 
 Result<std::string> LocalVolume::read_symlink(InodeId inode) {
@@ -228,6 +230,7 @@ Result<Volume::DirectoryListing> LocalVolume::read_directory(InodeId directory, 
     TRY(list_lower(record));
   }
   TRY_ASSIGN(auto page, names_->read_directory(directory, after, entries_max));
+  const uint64_t endings = files_->endings();
   DirectoryListing listing;
   listing.more = page.more;
   listing.entries.reserve(page.entries.size());
@@ -237,7 +240,7 @@ Result<Volume::DirectoryListing> LocalVolume::read_directory(InodeId directory, 
       const auto inode = names_->load(plus.entry.inode);
       // One whose attributes only the object knows is asked for when somebody looks it up.
       if (inode.has_value() && !inode->attributes_unknown()) {
-        if (auto found = entry_of(*inode); found.has_value()) plus.plus = *std::move(found);
+        if (auto found = entry_of(*inode, endings); found.has_value()) plus.plus = *std::move(found);
       }
     }
     listing.entries.push_back(std::move(plus));

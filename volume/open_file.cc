@@ -1,6 +1,29 @@
 #include "volume/open_file.h"
 
+#include <algorithm>
+
 namespace weir::volume {
+namespace {
+
+// Offsets are signed 64-bit numbers to the kernel.
+constexpr uint64_t kFileBytesMax = (uint64_t{1} << 63) - 1;
+
+Result<void> zero(const io::File& file, uint64_t offset, uint64_t size, io::File::Extend extend) {
+  auto zeroed = file.zero_range(offset, size, extend);
+  if (!failed_with(zeroed, ErrorCode::kNotSupported)) return zeroed;
+  TRY(file.punch_hole(offset, size));
+  return file.allocate(offset, size, extend);
+}
+
+// How many blocks reserving the range can take at most: those that the file has already are taken for the range's.
+uint64_t bytes_to_reserve(const io::FileStat& stat, uint64_t offset, uint64_t size) {
+  const uint64_t end = offset + size;
+  const uint64_t has = std::min(stat.allocated_bytes, stat.size_bytes);
+  return std::min(size, end - std::min(end, has));
+}
+
+}  // namespace
+
 LocalOpenFile::LocalOpenFile(OpenFiles& files, OpenRef open, const OpenOptions& options,
                              std::shared_ptr<Content> local)
     : files_(files), open_(std::move(open)), options_(options), local_(std::move(local)) {}
@@ -48,7 +71,12 @@ Result<size_t> LocalOpenFile::read(uint64_t offset, std::span<std::byte> buffer)
 Result<void> LocalOpenFile::write(uint64_t offset, std::span<const std::byte> bytes) {
   TRY_ASSIGN(const auto content, writable_content());
   TRY(files_.pages_.admit(bytes.size(), files_.options_.admit_slow_max));
-  if (!options_.append) return content->file().write_at(offset, bytes);
+  return content->file().write_at(offset, bytes);
+}
+
+Result<void> LocalOpenFile::append(std::span<const std::byte> bytes) {
+  TRY_ASSIGN(const auto content, writable_content());
+  TRY(files_.pages_.admit(bytes.size(), files_.options_.admit_slow_max));
   std::lock_guard lock(open_->mutex);  // between finding the end and writing there
   TRY_ASSIGN(const io::FileStat stat, content->file().stat());
   return content->file().write_at(stat.size_bytes, bytes);
@@ -65,6 +93,55 @@ Result<void> LocalOpenFile::truncate(uint64_t size) {
   }
   TRY_ASSIGN(const auto content, writable_content());
   return content->file().truncate(size);
+}
+
+Result<void> LocalOpenFile::allocate(Allocate what, uint64_t offset, uint64_t size) {
+  if (size == 0) return fail(ErrorCode::kInvalid, "an empty range");
+  if (offset + size < offset || offset + size > kFileBytesMax) return fail(ErrorCode::kTooLarge);
+  TRY_ASSIGN(const auto content, writable_content());
+  const io::File& file = content->file();
+  if (what != Allocate::kPunchHole) {
+    TRY_ASSIGN(const io::FileStat stat, file.stat());
+    TRY(files_.pages_.admit(bytes_to_reserve(stat, offset, size), files_.options_.admit_slow_max));
+  }
+  const auto done = [&]() -> Result<void> {
+    using Extend = io::File::Extend;
+    switch (what) {
+      case Allocate::kReserve: return file.allocate(offset, size, Extend::kGrow);
+      case Allocate::kReserveKeepSize: return file.allocate(offset, size, Extend::kKeepSize);
+      case Allocate::kZero: return zero(file, offset, size, Extend::kGrow);
+      case Allocate::kZeroKeepSize: return zero(file, offset, size, Extend::kKeepSize);
+      case Allocate::kPunchHole: return file.punch_hole(offset, size);
+    }
+    return fail(ErrorCode::kInternal);
+  }();
+  files_.pages_.account(content->id());
+  return done;
+}
+
+Result<std::optional<uint64_t>> LocalOpenFile::seek(Seek what, uint64_t offset) {
+  TRY_ASSIGN(const auto content, this->content());
+  const io::File& file = content->file();
+  const pages::LocalFile& local = content->local();
+  if (local.complete()) return what == Seek::kData ? file.seek_data(offset) : file.seek_hole(offset);
+  if (what == Seek::kData) {
+    TRY_ASSIGN(const io::FileStat stat, file.stat());
+    if (offset >= stat.size_bytes) return std::nullopt;
+    TRY_ASSIGN(std::optional<uint64_t> data, file.seek_data(offset));
+    const auto absent = local.first_absent(offset, stat.size_bytes - offset);
+    if (absent.size == 0) return data;
+    const uint64_t first_absent = std::max(absent.offset, offset);
+    return std::min(data.value_or(first_absent), first_absent);
+  }
+  for (;;) {
+    TRY_ASSIGN(const std::optional<uint64_t> hole, file.seek_hole(offset));
+    if (!hole) return hole;
+    const auto absent = local.first_absent(*hole, 1);
+    if (absent.size == 0) return hole;
+    offset = absent.offset + absent.size;
+    TRY_ASSIGN(const io::FileStat stat, file.stat());
+    if (offset >= stat.size_bytes) return stat.size_bytes;
+  }
 }
 
 Result<void> LocalOpenFile::flush() {

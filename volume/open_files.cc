@@ -19,7 +19,10 @@ constexpr int64_t kCtimeTickNs = 20'000'000;
 OpenInode::Known known_of(const io::FileStat& stat) { return {stat.size_bytes, stat.mtime_ns, stat.ctime_ns}; }
 
 meta::ContentCommit commit_of(const io::FileStat& stat) {
-  return {.size = stat.size_bytes, .mtime_ns = stat.mtime_ns, .ctime_ns = stat.ctime_ns};
+  return {.size = stat.size_bytes,
+          .mtime_ns = stat.mtime_ns,
+          .ctime_ns = stat.ctime_ns,
+          .allocated_bytes = stat.allocated_bytes};
 }
 
 bool ctime_is_young(const io::FileStat& stat) {
@@ -46,6 +49,7 @@ OpenFiles::OpenFiles(meta::Namespace& names, meta::LowerLayer& lower, pages::Pag
 // --- opening
 
 Result<std::unique_ptr<OpenFile>> OpenFiles::open(InodeId inode, const OpenOptions& options) {
+  if (options.truncate && options.access == Access::kRead) TRY(truncate(inode, 0));
   auto opened = open_once(inode, options);
   for (int tries = 1; tries < kVersionsMax && failed_with(opened, ErrorCode::kStale); ++tries)
     opened = open_once(inode, options);
@@ -102,6 +106,7 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& ino
       open->committed = false;
       open->commit_due = true;
       open->known = {};
+      open->generation = std::max(open->generation, inode.generation());
     }
     if (writes && !open->marked) TRY(begin(*open));
     if (may_use_local(*open, writes)) local_content = take_local(*open);
@@ -256,12 +261,15 @@ Result<void> OpenFiles::begin(OpenInode& open) {
   }
   meta::ContentCommit before = commit_of(stat);
   if (ctime_is_young(stat)) before.ctime_ns = 0;  // recovery shall find it changed, too
-  TRY(names_.begin_write(open.id, open.content->id(), before, open.content->id()));
+  TRY_ASSIGN(const meta::Inode begun, names_.begin_write(open.id, open.content->id(), before, open.content->id()));
+  open.generation = begun.generation();
   pages_.set_pin(open.content->id(), pages::Pin::kPinned);
   open.marked = true;
   open.committed = false;
   open.commit_due = before.ctime_ns == 0;
-  open.known = known_of(stat);
+  // Pinning a fetched file renames it, which moves its ctime.
+  const auto pinned = open.content->file().stat();
+  open.known = known_of(pinned.has_value() ? *pinned : stat);
   return {};
 }
 
@@ -275,12 +283,15 @@ Result<void> OpenFiles::begin_truncated(OpenInode& open, const meta::Inode& inod
   }
   TRY_ASSIGN(const LocalFileId id, names_.new_local_file_id());
   TRY_ASSIGN(auto local, pages_.create(id));
-  TRY_ASSIGN(const io::FileStat stat, local->file().stat());
-  if (auto begun = names_.begin_write(open.id, id, commit_of(stat), LocalFileId(inode.local_file())); !begun.has_value()) {
+  // Against this recovery finds the file changed, though nothing was written: it has lost what it held.
+  const meta::ContentCommit before;
+  const auto begun = names_.begin_write(open.id, id, before, LocalFileId(inode.local_file()));
+  if (!begun.has_value()) {
     // Kept when the outcome is unknown: recovery removes what the record does not lead to.
     if (begun.error() != ErrorCode::kMayHaveHappened) pages_.remove(id);
-    return fail(std::move(begun).error());
+    return fail(begun.error());
   }
+  open.generation = begun->generation();
   if (inode.local_file() != 0) pages_.remove(LocalFileId(inode.local_file()));
   open.content = std::make_shared<Content>(open.id, std::move(local), format::Home());
   open.marked = true;
@@ -297,9 +308,7 @@ Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durab
   meta::ContentCommit content = commit_of(stat);
   if (now == open.known) {
     if (!open.commit_due) return false;
-    // Only suspected to have changed: the times stay what somebody may have set them to.
-    TRY_ASSIGN(const meta::Inode inode, names_.load(open.id));
-    content.mtime_ns = inode.mtime_ns();
+    content.changed = meta::ContentCommit::Changed::kPerhaps;
   }
   TRY(failpoint("volume.commit"));
   auto committed = names_.commit_content(open.id, content, urgency, durability);
@@ -312,6 +321,7 @@ Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durab
   open.known = now;
   open.commit_due = false;
   open.committed = true;
+  open.generation = committed->inode.generation();
   const bool waits = committed->policy == meta::WritePolicy::kWriteThrough ||
                      committed->policy == meta::WritePolicy::kNoCache;
   open.persist_due = Generation(waits ? committed->inode.generation() : 0);
@@ -422,19 +432,28 @@ void OpenFiles::persisted(InodeId inode, LocalCopy copy) {
 
 // --- attributes
 
-Result<void> OpenFiles::refine(meta::Attributes& attributes) {
-  if (attributes.type != format::REGULAR) return {};
-  const OpenRef open = table_.find(attributes.inode);
-  if (!open) return {};
+Result<meta::Attributes> OpenFiles::attributes(const meta::Inode& inode, uint64_t endings) {
+  if (inode.type() != format::REGULAR) return names_.attributes(inode);
+  const OpenRef open = table_.find(InodeId(inode.id()));
+  // Whatever was written and closed before is in a record that was read after that.
+  const auto current = [&](bool outdated) -> Result<meta::Attributes> {
+    if (!outdated) return names_.attributes(inode);
+    const auto now = names_.load(InodeId(inode.id()));
+    if (failed_with(now, ErrorCode::kNotFound)) return names_.attributes(inode);  // removed during the call
+    TRY(now);
+    return names_.attributes(*now);
+  };
+  if (!open) return current(endings != this->endings());
   Lock lock(open->mutex);
-  if (!open->marked) return {};
+  TRY_ASSIGN(auto attributes, current(inode.generation() < open->generation || endings != this->endings()));
+  if (!open->marked) return attributes;
   TRY_ASSIGN(const io::FileStat stat, open->content->file().stat());
   attributes.allocated_bytes = stat.allocated_bytes;
-  if (known_of(stat) == open->known) return {};
+  if (known_of(stat) == open->known) return attributes;
   attributes.size = stat.size_bytes;
   attributes.mtime_ns = stat.mtime_ns;
   attributes.ctime_ns = std::max(attributes.ctime_ns, stat.ctime_ns);
-  return {};
+  return attributes;
 }
 
 bool OpenFiles::open_for_write(InodeId inode) {

@@ -61,8 +61,9 @@ class OpenFiles {
   // Changes when the end of any writing is recorded.
   uint64_t endings() const { return endings_.load(std::memory_order_acquire); }
 
-  // Size and times as the local file of an inode open for write has them.
-  Result<void> refine(meta::Attributes& attributes);
+  // The inode's attributes with what its local file knows of size and times while it is open for write. `inode` may have been
+  // read before a commit; `endings` was taken before that.
+  Result<meta::Attributes> attributes(const meta::Inode& inode, uint64_t endings);
   bool open_for_write(InodeId inode);
   // The local file holds what the namespace was not told yet.
   bool changed(InodeId inode);

@@ -35,9 +35,15 @@ Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const
     changed = mark.made || stat->size_bytes != mark.before.size || stat->mtime_ns != mark.before.mtime_ns ||
               stat->ctime_ns != mark.before.ctime_ns;
     if (changed) {
-      const auto committed = names.commit_content(
-          mark.inode, {.size = stat->size_bytes, .mtime_ns = stat->mtime_ns, .ctime_ns = stat->ctime_ns},
-          meta::Urgency::kOrdinary, kv::Durability::kWritten);
+      using Changed = meta::ContentCommit::Changed;
+      const bool surely = mark.made || stat->size_bytes != mark.before.size || stat->mtime_ns != mark.before.mtime_ns;
+      const meta::ContentCommit content{.size = stat->size_bytes,
+                                        .mtime_ns = stat->mtime_ns,
+                                        .ctime_ns = stat->ctime_ns,
+                                        .allocated_bytes = stat->allocated_bytes,
+                                        .changed = surely ? Changed::kYes : Changed::kPerhaps};
+      const auto committed =
+          names.commit_content(mark.inode, content, meta::Urgency::kOrdinary, kv::Durability::kWritten);
       if (!committed.has_value() && committed.error() != ErrorCode::kNotFound) return fail(committed.error());
     }
   } else if (stat.error() != ErrorCode::kNotFound) {

@@ -35,8 +35,9 @@ Result<InodeId> LocalVolume::resolve(std::string_view path) {
 
 Result<FileStatus> LocalVolume::status(std::string_view path) {
   TRY_ASSIGN(const InodeId id, resolve(path));
+  const uint64_t endings = files_->endings();
   TRY_ASSIGN(const auto inode, load(id));
-  TRY_ASSIGN(const Entry entry, entry_of(inode));
+  TRY_ASSIGN(const Entry entry, entry_of(inode, endings));
   FileStatus status;
   TRY_ASSIGN(status.path, names_->path_of(id));
   status.attributes = entry.attributes;
@@ -70,10 +71,12 @@ Result<std::vector<meta::LowerLayer::Hidden>> LocalVolume::hidden(std::string_vi
 Result<Volume::Capacity> LocalVolume::capacity() {
   TRY_ASSIGN(const auto usage, names_->usage());
   const auto pages = pages_.usage();
-  // What can be written before something must be uploaded: the truth for whoever asks before writing.
+  // What can be written before something must be uploaded: the truth for whoever asks before writing. Files that are not
+  // pinned make room.
   const uint64_t used = std::min(pages.pinned_bytes, pages.pinned_limit_bytes);
+  const uint64_t evictable = pages.used_bytes - std::min(pages.used_bytes, pages.pinned_bytes + pages.quarantined_bytes);
   return Capacity{.total_bytes = pages.pinned_limit_bytes,
-                  .free_bytes = pages.pinned_limit_bytes - used,
+                  .free_bytes = std::min(pages.pinned_limit_bytes - used, pages.devices_free_bytes + evictable),
                   .inodes = usage.inodes};
 }
 

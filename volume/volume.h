@@ -68,9 +68,18 @@ enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 
 struct OpenOptions {
   Access access = Access::kRead;
-  bool truncate = false;
-  bool append = false;
+  bool truncate = false;  // of a file opened for reading, too
 };
+
+enum class Allocate : uint8_t {
+  kReserve,          // blocks; the size grows to cover the range
+  kReserveKeepSize,
+  kZero,             // the range reads as zeros; the size grows to cover it
+  kZeroKeepSize,
+  kPunchHole,        // the range reads as zeros and takes no blocks; the size stays
+};
+
+enum class Seek : uint8_t { kData, kHole };
 
 // How reads and writes of an open file travel.
 enum class IoPath : uint8_t {
@@ -95,7 +104,14 @@ class OpenFile {
   virtual Result<size_t> read(uint64_t offset, std::span<std::byte> buffer) = 0;
   // All or an error. kNoSpace at the pinned limit.
   virtual Result<void> write(uint64_t offset, std::span<const std::byte> bytes) = 0;
+  // At the end of the file as it is then, whoever else appends.
+  virtual Result<void> append(std::span<const std::byte> bytes) = 0;
   virtual Result<void> truncate(uint64_t size) = 0;
+  // What fallocate(2) does with a range; kNoSpace as write(). kTooLarge beyond the largest file.
+  virtual Result<void> allocate(Allocate what, uint64_t offset, uint64_t size) = 0;
+  // The first byte at or after `offset` that is data, or in a hole (as which the end of the file counts); nullopt at the end
+  // and beyond. Bytes that are not on this node count as data. Fetches nothing.
+  virtual Result<std::optional<uint64_t>> seek(Seek what, uint64_t offset) = 0;
 
   // close(2) of one descriptor: commits what was written, by the policy of the path; under WRITE_THROUGH and NO_CACHE
   // returns when it is persisted, or with the UFS's error. No-op for a handle that cannot write.

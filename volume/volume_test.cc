@@ -321,16 +321,176 @@ TEST_F(VolumeTest, the_first_write_into_an_absent_file_fetches_the_rest) {
   EXPECT_EQ(object("a"), text);
 }
 
-TEST_F(VolumeTest, appends_go_to_the_end) {
+TEST_F(VolumeTest, appends_go_to_the_end_and_writes_to_their_place) {
   put_object("a", "one");
   mount();
   {
-    const auto file = must(volume_->open_file(find("a"), {.access = Access::kWrite, .append = true}));
-    must(file->write(0, bytes_of("two")));
-    must(file->write(0, bytes_of("three")));
+    const auto file = open("a", Access::kWrite);
+    must(file->append(bytes_of("two")));
+    must(file->append(bytes_of("three")));
+    must(file->write(0, bytes_of("ONE")));
     must(file->flush());
   }
-  EXPECT_EQ(content("a"), "onetwothree");
+  EXPECT_EQ(content("a"), "ONEtwothree");
+}
+
+TEST_F(VolumeTest, ranges_of_local_and_absent_files_are_reserved_zeroed_and_punched) {
+  const std::string text = pattern(3 * kPage);
+  put_object("absent", text);
+  mount();
+  put("local", text);
+  for (const std::string name : {"local", "absent"}) {
+    SCOPED_TRACE(name);
+    std::string expected = text;
+    const auto file = open(name, Access::kReadWrite);
+    must(file->allocate(Allocate::kReserveKeepSize, 3 * kPage, kPage));
+    EXPECT_EQ(attributes(name).size, 3 * kPage);
+    must(file->allocate(Allocate::kReserve, 3 * kPage, kPage));
+    expected.resize(4 * kPage);
+    must(file->allocate(Allocate::kZero, 4 * kPage - 10, 20));
+    expected.resize(4 * kPage + 10);
+    must(file->allocate(Allocate::kZeroKeepSize, 5, 3));
+    expected.replace(5, 3, 3, '\0');
+    must(file->allocate(Allocate::kZeroKeepSize, 4 * kPage, kPage));
+    must(file->allocate(Allocate::kPunchHole, kPage, kPage));
+    expected.replace(kPage, kPage, kPage, '\0');
+    must(file->allocate(Allocate::kPunchHole, 9 * kPage, kPage));
+    must(file->flush());
+    file->close();
+    EXPECT_EQ(attributes(name).size, expected.size());
+    EXPECT_TRUE(content(name) == expected);
+    drain();
+    EXPECT_TRUE(object(name) == expected);
+  }
+  const auto file = open("local", Access::kReadWrite);
+  EXPECT_EQ(file->allocate(Allocate::kReserve, uint64_t{1} << 62, uint64_t{1} << 62).error(), ErrorCode::kTooLarge);
+  EXPECT_EQ(open("local")->allocate(Allocate::kPunchHole, 0, 1).error(), ErrorCode::kPermission);
+}
+
+TEST_F(VolumeTest, reserving_beyond_the_pinned_limit_is_refused) {
+  page_options_.capacity_bytes = 40 << 20;
+  page_options_.pinned_ratio = 0.5;
+  options_.admit_slow_max = {};
+  mount();
+  const auto file = create("a");
+  EXPECT_EQ(file->allocate(Allocate::kReserve, 0, 30 << 20).error(), ErrorCode::kNoSpace);
+  EXPECT_EQ(file->allocate(Allocate::kZeroKeepSize, 0, 30 << 20).error(), ErrorCode::kNoSpace);
+  EXPECT_EQ(attributes("a").size, 0u);
+  must(file->allocate(Allocate::kReserve, 0, 10 << 20));
+  must(file->allocate(Allocate::kReserve, 0, 10 << 20));  // takes no more
+  must(file->allocate(Allocate::kPunchHole, 0, 10 << 20));
+}
+
+TEST_F(VolumeTest, bytes_that_are_only_in_the_bucket_are_data_to_seek) {
+  put_object("a", pattern(3 * kPage));
+  options_.read_ahead_pages = 0;
+  mount();
+  const auto file = open("a");
+  EXPECT_EQ(must(file->seek(Seek::kData, 5)), 5u);
+  EXPECT_EQ(must(file->seek(Seek::kHole, 5)), 3 * kPage);
+  read(*file, kPage, 1);
+  EXPECT_EQ(must(file->seek(Seek::kData, 0)), 0u);
+  EXPECT_EQ(must(file->seek(Seek::kData, kPage + 1)), kPage + 1);
+  EXPECT_EQ(must(file->seek(Seek::kHole, kPage)), 3 * kPage);
+  EXPECT_FALSE(must(file->seek(Seek::kData, 3 * kPage)));
+  EXPECT_FALSE(must(file->seek(Seek::kHole, 3 * kPage)));
+  EXPECT_EQ(ufs_.bytes_got(), kPage);
+}
+
+TEST_F(VolumeTest, a_truncating_open_for_reading_empties_the_file) {
+  put_object("a", "text");
+  mount();
+  const auto file = open("a", Access::kRead, true);
+  EXPECT_EQ(read(*file, 0, 10), "");
+  EXPECT_EQ(attributes("a").size, 0u);
+  file->close();
+  EXPECT_EQ(ufs_.calls(UfsCall::kGet), 0u);
+  drain();
+  EXPECT_EQ(object("a"), "");
+}
+
+TEST_F(VolumeTest, a_crash_right_behind_a_truncating_open_leaves_an_empty_file) {
+  put_object("a", pattern(kPage));
+  mount();
+  auto file = open("a", Access::kWrite, true);
+  auto none = std::unique_ptr<OpenFile>();
+  crash_with_open_files(file, none);
+  EXPECT_EQ(attributes("a").size, 0u);
+  EXPECT_EQ(content("a"), "");
+  drain();
+  EXPECT_EQ(object("a"), "");
+}
+
+TEST_F(VolumeTest, opening_a_file_fetched_just_now_for_write_leaves_its_times) {
+  put_object("a", pattern(2 * kPage));
+  put_object("b", pattern(2 * kPage));
+  mount();
+  for (const std::string name : {"a", "b"}) {
+    must(volume_->set_attributes(find(name), {.mtime_ns = 1'000'000'007}, {}));
+    const auto before = attributes(name);
+    content(name);
+    auto file = open(name, Access::kReadWrite);
+    ASSERT_EQ(file->io_path(), IoPath::kLocalFile);
+    if (name == "a") {
+      must(file->flush());
+      file->close();
+    } else {
+      auto none = std::unique_ptr<OpenFile>();
+      crash_with_open_files(file, none);
+    }
+    const auto after = attributes(name);
+    EXPECT_EQ(after.mtime_ns, before.mtime_ns) << name;
+    EXPECT_EQ(after.ctime_ns, before.ctime_ns) << name;
+  }
+}
+
+TEST_F(VolumeTest, attributes_are_never_older_than_a_write_that_returned) {
+  mount();
+  put("a", "");
+  const InodeId inode = find("a");
+  std::atomic<uint64_t> written = 0;
+  std::atomic<bool> stop = false;
+  std::vector<std::thread> readers;
+  for (int t = 0; t < 2; ++t) {
+    readers.emplace_back([&, t] {
+      while (!stop) {
+        const uint64_t before = written;
+        const auto entry = t == 0 ? volume_->get_attributes(inode) : volume_->lookup(s3_, "a");
+        EXPECT_GE(must(entry).attributes.size, before);
+      }
+    });
+  }
+  for (uint64_t i = 0; i < 1'000; ++i) {
+    const auto file = must(volume_->open_file(inode, {.access = Access::kWrite}));
+    must(file->write(i, bytes_of("x")));
+    written = i + 1;
+    must(file->flush());
+    file->close();
+  }
+  stop = true;
+  for (auto& reader : readers) reader.join();
+}
+
+TEST_F(VolumeTest, a_sparse_file_shows_the_blocks_that_it_takes) {
+  mount();
+  {
+    const auto file = create("sparse");
+    must(file->write(8 * kPage, bytes_of("end")));
+    EXPECT_LT(attributes("sparse").allocated_bytes, kPage);
+    must(file->flush());
+  }
+  put("small", "x");
+  EXPECT_LT(attributes("sparse").allocated_bytes, kPage);
+  drain();
+  restart();
+  EXPECT_LT(attributes("sparse").allocated_bytes, kPage);
+  EXPECT_EQ(attributes("small").allocated_bytes, 4'096u);
+  {
+    const auto file = open("sparse", Access::kReadWrite);
+    must(file->write(0, bytes_of(pattern(8 * kPage))));
+    must(file->flush());
+  }
+  EXPECT_GE(attributes("sparse").allocated_bytes, 8 * kPage);
 }
 
 TEST_F(VolumeTest, closed_files_are_truncated_both_ways) {
