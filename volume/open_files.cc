@@ -97,9 +97,11 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& ino
     bool mark_stands = endings == this->endings();
     if (!mark_stands) {
       const auto now = names_.load(open->id);
-      if (failed_with(now, ErrorCode::kNotFound)) return fail(ErrorCode::kStale, "removed while it was created");
-      TRY(now);
-      mark_stands = now->generation() == inode.generation();
+      open->unlinked = failed_with(now, ErrorCode::kNotFound);
+      if (!open->unlinked) {
+        TRY(now);
+        mark_stands = now->generation() == inode.generation();
+      }
     }
     if (!open->marked && mark_stands) {
       open->marked = true;
@@ -108,7 +110,7 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& ino
       open->known = {};
       open->generation = std::max(open->generation, inode.generation());
     }
-    if (writes && !open->marked) TRY(begin(*open));
+    if (writes && !open->marked && !open->unlinked) TRY(begin(*open));
     if (may_use_local(*open, writes)) local_content = take_local(*open);
     ++open->handles;
     if (writes) ++open->writers;

@@ -937,7 +937,7 @@ TEST_F(VolumeTest, many_threads_open_write_rename_and_unlink_the_same_names) {
           must(made->file->flush());
           EXPECT_EQ(read(*made->file, 1, 10'000), text.substr(1));  // the first byte is whoever's finds it as "z"
         } else {
-          EXPECT_EQ(made.error(), ErrorCode::kExists);
+          EXPECT_EQ(made.error(), ErrorCode::kExists) << made.error().to_string();
         }
         if (i % 3 == 0) (void)volume_->unlink(s3_, name);
         if (i % 5 == 0) (void)volume_->rename(s3_, name, s3_, "z", meta::RenameMode::kReplace);
