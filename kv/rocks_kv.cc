@@ -572,7 +572,15 @@ void RocksKv::Store::update_rows(const Result<void>& written) {
   for (const std::string& key : erased_rows_) rows_.erase(key, version_);
   for (const Waiting* waiting : in_batch_) {
     for (const auto& [key, write] : waiting->txn.writes().points()) {
-      if (write.atomics.empty() && write.base == WriteBuffer::Write::Base::kValue) {
+      if (!write.atomics.empty()) {
+        // Of the end of the batch, as the version is.
+        const auto counter = counters_.find(key);
+        if (counter == counters_.end()) {
+          rows_.erase(key, version_);
+        } else {
+          rows_.put(key, encode_counter(counter->second), version_);
+        }
+      } else if (write.base == WriteBuffer::Write::Base::kValue) {
         rows_.put(key, write.value, version_);
       } else {
         rows_.erase(key, version_);

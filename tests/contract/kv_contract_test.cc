@@ -371,6 +371,52 @@ TEST_P(KvContract, adders_of_one_key_never_conflict_and_lose_nothing) {
   EXPECT_EQ(get("max"), encode_counter(kThreads * kRounds - 1));
 }
 
+TEST_P(KvContract, readers_see_a_counter_as_the_last_commit_left_it_whatever_the_commits_were) {
+  constexpr int kThreads = 3, kRounds = 150;
+  std::atomic<int> failures = 0;
+  std::atomic<bool> done = false;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      const std::string own = "n" + std::to_string(t);
+      for (int i = 0; i < kRounds; ++i) {
+        const auto txn = kv().begin();
+        // Commits of several threads share batches: each has a counter of its own and one that all add to.
+        int64_t expected = 2 * i + 1;
+        switch (i % 4) {
+          case 0: txn->put(own, encode_counter(2 * i)); break;
+          case 1:
+            txn->erase(own);
+            txn->add(own, 2 * i);
+            break;
+          case 2:
+            txn->erase_range(own, key_after(own));
+            txn->max(own, 2 * i);
+            break;
+          default: expected = 2 * (i - 1) + 2; break;
+        }
+        txn->add(own, 1);
+        txn->add("sum", 1);
+        if (!txn->commit().has_value() || get(own) != encode_counter(expected)) ++failures;
+      }
+    });
+  }
+  threads.emplace_back([&] {
+    int64_t last = 0;
+    while (!done) {
+      const auto sum = get("sum");
+      const int64_t now = sum ? decode_counter(*sum).value() : 0;
+      if (now < last) ++failures;
+      last = now;
+    }
+  });
+  for (int t = 0; t < kThreads; ++t) threads[static_cast<size_t>(t)].join();
+  done = true;
+  threads.back().join();
+  EXPECT_EQ(failures, 0);
+  EXPECT_EQ(get("sum"), encode_counter(kThreads * kRounds));
+}
+
 TEST_P(KvContract, adders_agree_with_concurrent_puts_and_erasures_of_the_counter) {
   constexpr int kThreads = 4, kRounds = 200;
   std::vector<std::thread> threads;
