@@ -10,6 +10,7 @@
 #include <string>
 
 #include "net/token_bucket.h"
+#include "volume/due_scan.h"
 #include "volume/foreground.h"
 #include "volume/mounts.h"
 #include "volume/name_locks.h"
@@ -99,7 +100,8 @@ class LocalVolume final : public Volume {
   Result<void> await_persisted(InodeId inode, Deadline deadline);
 
   Result<void> load_rules();
-  // Files that the rules no longer keep from the bucket get into the queue; what fails is tried again with the next scan.
+  // Files that the rules no longer keep from the bucket get into the queue, when that is due; what fails is tried again with
+  // the next scan.
   void requeue_transient();
   void lower_changed(const meta::Namespace::LowerChanges& changes);
   Result<std::string> uri_of(const format::Home& home) const;
@@ -117,6 +119,7 @@ class LocalVolume final : public Volume {
   std::unique_ptr<persist::Persister> persister_;
   std::unique_ptr<OpenFiles> files_;
   std::atomic<bool> stopping_ = false;
+  DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;
 };
 

@@ -111,9 +111,12 @@ Result<void> LocalVolume::load_rules() {
 }
 
 void LocalVolume::requeue_transient() {
-  if (const auto requeued = names_->requeue_transient([this] { return stopping_.load(); }); !requeued.has_value())
-    log_warn("volume.requeue_failed", {{"error", requeued.error()}});
-  persister_->wake();
+  const auto requeued = transient_scan_.run([this]() -> Result<void> {
+    TRY(names_->requeue_transient([this] { return stopping_.load(); }));
+    persister_->wake();
+    return {};
+  });
+  if (!requeued.has_value()) log_warn("volume.requeue_failed", {{"error", requeued.error()}});
 }
 
 Result<std::string> LocalVolume::rules_document() { return names_->rules()->to_json(); }
@@ -123,6 +126,7 @@ Result<void> LocalVolume::set_rules_document(std::string_view json) {
   TRY(names_->put_document(kRulesDocument, json));
   if (!options_.write_cache_enabled) return {};  // kept for when it is
   names_->set_rules(std::make_shared<const meta::PathRules>(std::move(rules)));
+  transient_scan_.rules_changed();
   requeue_transient();
   return {};
 }
