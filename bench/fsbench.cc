@@ -1,5 +1,8 @@
-// fsbench DIR [--mib N] [--files N] [--directory-files N]: one pass of file-system work below DIR; prints one JSON object of
-// rates ("write_1m_mib_s": 812.4, ...). A phase that fails is an error string instead of a number.
+// fsbench DIR [--mib N] [--files N] [--directory-files N] [--steps 1]: one pass of file-system work below DIR; prints
+// one JSON object of rates ("write_1m_mib_s": 812.4, ...). A phase that fails is an error string instead of a number.
+//
+// With --steps it prints {"ready": PHASE} before each phase and waits for a line of input, so that several of them,
+// each on its own file system, can take turns; and {"phase": PHASE, "value": RATE, "units": WORK} behind each.
 //
 // The disk is synced and left alone for a moment before each phase, since writing back one phase's data slows the next;
 // memory is touched first, since the first touch is slow on a fresh machine. Run it twice and keep later passes.
@@ -26,6 +29,7 @@ namespace {
 
 constexpr size_t kMiB = 1 << 20;
 constexpr size_t kBlock = 4096;
+constexpr size_t kRandomWrites = 50'000;
 
 void check(bool fine, const std::string& what) {
   if (!fine) throw std::runtime_error(what + ": " + std::strerror(errno));
@@ -56,12 +60,12 @@ class File {
 
 class Bench {
  public:
-  Bench(std::string root, size_t mib, size_t files, size_t directory_files, std::string between)
+  Bench(std::string root, size_t mib, size_t files, size_t directory_files, bool steps)
       : root_(std::move(root)),
         mib_(mib),
         files_(files),
         directory_files_(directory_files),
-        between_(std::move(between)),
+        steps_(steps),
         bytes_(kMiB) {
     for (size_t i = 0; i < bytes_.size(); ++i) bytes_[i] = static_cast<char>(i * 2654435761u >> 13);
   }
@@ -76,6 +80,7 @@ class Bench {
     phase("reread_1m_mib_s", static_cast<double>(mib_), [&] { read_big(); });
     const size_t blocks = mib_ * kMiB / kBlock / 4;
     phase("write_4k_ops_s", static_cast<double>(blocks), [&] { write("/blocks", kBlock, blocks); });
+    phase("random_write_4k_s", kRandomWrites, [&] { write_at_random("/big", mib_ * kMiB / kBlock); });
     phase("create_4k_1_thread_s", files, [&] { create("/small/a", 0, files_); });
     std::filesystem::create_directories(root_ + "/parallel");
     phase("create_4k_8_threads_s", files, [&] {
@@ -91,7 +96,7 @@ class Bench {
     if (drop_kernel_caches()) {
       phase("stat_uncached_s", files, stat_all);
     }
-    phase("list_s", files, [&] { list("/small"); });
+    phase("list_s", files, [&] { list("/small", files_); });
     phase("rename_files_s", files, [&] {
       each("/small/a", [this](const std::string& path) {
         check(::rename(path.c_str(), (path + "x").c_str()) == 0, "rename " + path);
@@ -99,10 +104,15 @@ class Bench {
     });
     if (directory_files_ > 0) {
       std::filesystem::create_directories(root_ + "/large");
-      parallel(8, [&](size_t t) { create_empty("/large/" + std::to_string(t) + "-", directory_files_ / 8); });
+      parallel(8, [&](size_t t) { create("/large/" + std::to_string(t) + "-", 0, directory_files_ / 8); });
+      const size_t large = directory_files_ / 8 * 8;
+      if (drop_kernel_caches()) {
+        phase("list_large_uncached_s", static_cast<double>(large), [&] { list("/large", large); });
+      }
       phase("rename_directory_ms", 0, [&] {
         check(::rename((root_ + "/large").c_str(), (root_ + "/renamed").c_str()) == 0, "rename directory");
       });
+      phase("remove_tree_s", static_cast<double>(large), [&] { remove_directory("/renamed"); });
     }
     phase("unlink_s", files, [&] {
       for (size_t i = 0; i < files_; ++i) {
@@ -114,6 +124,7 @@ class Bench {
   }
 
   void print() const {
+    if (steps_) return;
     const char* separator = "{";
     for (const auto& [name, value] : results_) {
       std::printf("%s\"%s\": %s", separator, name.c_str(), value.c_str());
@@ -136,8 +147,13 @@ class Bench {
   // `work` is a count for a rate in 1/s; 0: the time in ms. `prepare` runs right before the clock starts.
   void phase(const std::string& name, double work, const std::function<void()>& body,
              const std::function<void()>& prepare = [] {}) {
+    if (steps_) {
+      std::printf("{\"ready\": \"%s\"}\n", name.c_str());
+      std::fflush(stdout);
+      int next = 0;
+      while ((next = std::getchar()) != '\n') check(next != EOF, "no word to go on");
+    }
     ::sync();
-    if (!between_.empty()) check(::system(between_.c_str()) == 0, between_);
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     char value[256];
     try {
@@ -149,13 +165,43 @@ class Bench {
     } catch (const std::exception& failure) {
       std::snprintf(value, sizeof value, "\"%.200s\"", failure.what());
     }
-    results_.emplace_back(name, value);
+    if (steps_) {
+      std::printf("{\"phase\": \"%s\", \"value\": %s, \"units\": %.0f}\n", name.c_str(), value, std::max(work, 1.0));
+    } else {
+      results_.emplace_back(name, value);
+    }
   }
 
   void write(const std::string& name, size_t block, size_t count) {
     File file(root_ + name, O_CREAT | O_TRUNC | O_WRONLY);
     for (size_t i = 0; i < count; ++i) file.write(bytes_.data(), block);
     file.close();
+  }
+
+  void write_at_random(const std::string& name, size_t blocks) {
+    const int fd = ::open((root_ + name).c_str(), O_WRONLY | O_CLOEXEC);
+    check(fd >= 0, "open " + name);
+    uint64_t state = 88172645463325252;  // xorshift: the same places on every file system
+    for (size_t i = 0; i < kRandomWrites; ++i) {
+      state ^= state << 13;
+      state ^= state >> 7;
+      state ^= state << 17;
+      const auto offset = static_cast<off_t>(state % blocks * kBlock);
+      check(::pwrite(fd, bytes_.data(), kBlock, offset) == static_cast<ssize_t>(kBlock), "pwrite " + name);
+    }
+    check(::close(fd) == 0, "close " + name);
+  }
+
+  // As rm -rf does it: names by readdir, no stat where the type is known.
+  void remove_directory(const std::string& name) {
+    DIR* directory = ::opendir((root_ + name).c_str());
+    check(directory != nullptr, "opendir");
+    while (const dirent* entry = ::readdir(directory)) {
+      if (entry->d_type == DT_DIR) continue;
+      check(::unlinkat(::dirfd(directory), entry->d_name, 0) == 0, "unlink " + std::string(entry->d_name));
+    }
+    ::closedir(directory);
+    check(::rmdir((root_ + name).c_str()) == 0, "rmdir " + name);
   }
 
   void read_big() {
@@ -175,17 +221,11 @@ class Bench {
     }
   }
 
-  void create_empty(const std::string& prefix, size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      File(root_ + prefix + std::to_string(i), O_CREAT | O_EXCL | O_WRONLY).close();
-    }
-  }
-
   void each(const std::string& prefix, const std::function<void(const std::string&)>& act) {
     for (size_t i = 0; i < files_; ++i) act(root_ + prefix + std::to_string(i));
   }
 
-  void list(const std::string& name) {
+  void list(const std::string& name, size_t entries) {
     DIR* directory = ::opendir((root_ + name).c_str());
     check(directory != nullptr, "opendir");
     size_t count = 0;
@@ -195,7 +235,7 @@ class Bench {
     }
     ::closedir(directory);
     errno = EIO;
-    check(count == files_ + 2, "listing has " + std::to_string(count) + " entries");
+    check(count == entries + 2, "listing has " + std::to_string(count) + " entries");
   }
 
   static void parallel(size_t threads, const std::function<void(size_t)>& body) {
@@ -228,7 +268,7 @@ class Bench {
 
   const std::string root_;
   const size_t mib_, files_, directory_files_;
-  const std::string between_;
+  const bool steps_;
   std::vector<char> bytes_;
   std::vector<std::pair<std::string, std::string>> results_;
 };
@@ -238,12 +278,12 @@ class Bench {
 int main(int argc, char** argv) {
   if (argc < 2 || argc % 2 != 0 || argv[1][0] == '-') {
     std::fprintf(stderr,
-                 "usage: fsbench DIR [--mib N] [--files N] [--directory-files N] [--between COMMAND]\n"
-                 "  --between  run by the shell before each phase, to wait until the file system is quiet\n");
+                 "usage: fsbench DIR [--mib N] [--files N] [--directory-files N] [--steps 1]\n"
+                 "  --steps  wait for a line of input before each phase\n");
     return 2;
   }
   size_t mib = 1024, files = 10'000, directory_files = 100'000;
-  std::string between;
+  bool steps = false;
   for (int i = 2; i + 1 < argc; i += 2) {
     const std::string option = argv[i];
     const size_t value = std::strtoull(argv[i + 1], nullptr, 10);
@@ -253,15 +293,15 @@ int main(int argc, char** argv) {
       files = value;
     } else if (option == "--directory-files") {
       directory_files = value;
-    } else if (option == "--between") {
-      between = argv[i + 1];
+    } else if (option == "--steps") {
+      steps = value != 0;
     } else {
       std::fprintf(stderr, "fsbench: unknown option %s\n", option.c_str());
       return 2;
     }
   }
   try {
-    Bench bench(std::string(argv[1]) + "/fsbench", mib, files, directory_files, between);
+    Bench bench(std::string(argv[1]) + "/fsbench", mib, files, directory_files, steps);
     bench.run();
     bench.print();
   } catch (const std::exception& failure) {
