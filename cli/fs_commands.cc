@@ -158,6 +158,7 @@ void print_stat(const Json& status) {
       {"inode", std::to_string(status.value("inode", uint64_t{0}))},
       {"modified", time_text(status.value("mtime_ns", int64_t{0}))},
       {"changed", time_text(status.value("ctime_ns", int64_t{0}))}};
+  if (status.contains("device")) rows.push_back({"device", status.value("device", "")});
   if (status.contains("target")) rows.push_back({"target", bytes_of(status, "target")});
   rows.push_back({"object", status.contains("home") ? bytes_of(status, "home") : "none"});
   if (status.contains("etag")) rows.push_back({"etag", status.value("etag", "")});

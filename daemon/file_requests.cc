@@ -1,5 +1,7 @@
 #include "daemon/file_requests.h"
 
+#include <sys/sysmacros.h>
+
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <vector>
@@ -60,6 +62,8 @@ Json json_of(const volume::FileStatus& status) {
   json["uid"] = attributes.uid;
   json["gid"] = attributes.gid;
   json["links"] = attributes.links;
+  if (meta::is_device(attributes.type))
+    json["device"] = std::to_string(major(attributes.rdev)) + ":" + std::to_string(minor(attributes.rdev));
   json["size"] = attributes.size;
   json["cached_bytes"] = status.cached_bytes;
   json["inode"] = attributes.inode.value();

@@ -26,6 +26,8 @@ enum Table : char {
   kErase = 'Z',
   kTreeJob = 'J',
   kMount = 'B',
+  kFurtherName = 'E',
+  kLinkGroup = 'R',
 };
 
 template <typename T>
@@ -107,6 +109,18 @@ std::string_view dentry_name(std::string_view key) {
   if (key.ends_with('/')) key.remove_suffix(1);
   return key;
 }
+
+std::string further_name_key(InodeId inode, InodeId parent, std::string_view name) {
+  std::string key;
+  key.reserve(17 + name.size());
+  key += kFurtherName;
+  append_be(key, inode.value());
+  append_be(key, parent.value());
+  key += name;
+  return key;
+}
+KeyRange further_name_range(InodeId inode) { return prefix_range(id_key(kFurtherName, inode.value())); }
+std::string link_group_key(MountId mount, std::string_view group) { return mount_name_key(kLinkGroup, mount, group); }
 
 std::string xattr_key(InodeId inode, std::string_view name) { return id_name_key(kXattr, inode.value(), name); }
 KeyRange xattr_range(InodeId inode) { return prefix_range(id_key(kXattr, inode.value())); }

@@ -39,6 +39,11 @@ KeyRange dentry_range(InodeId parent);
 // The name behind the parent in a dentry's key, without the trailing '/'.
 std::string_view dentry_name(std::string_view key);
 
+// A name of the inode besides its first one.
+std::string further_name_key(InodeId inode, InodeId parent, std::string_view name);
+KeyRange further_name_range(InodeId inode);
+std::string link_group_key(MountId mount, std::string_view group);
+
 std::string xattr_key(InodeId inode, std::string_view name);
 KeyRange xattr_range(InodeId inode);
 std::string_view xattr_name(std::string_view key);

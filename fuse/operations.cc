@@ -176,8 +176,22 @@ mode_t type_bits(meta::FileType type) {
   switch (type) {
     case format::DIRECTORY: return S_IFDIR;
     case format::SYMLINK: return S_IFLNK;
-    case format::REGULAR: return S_IFREG;
+    case format::FIFO: return S_IFIFO;
+    case format::SOCKET: return S_IFSOCK;
+    case format::CHAR_DEVICE: return S_IFCHR;
+    case format::BLOCK_DEVICE: return S_IFBLK;
     default: return S_IFREG;
+  }
+}
+
+// Of what mknod(2) makes besides regular files.
+std::optional<meta::FileType> special_type(mode_t mode) {
+  switch (mode & S_IFMT) {
+    case S_IFIFO: return format::FIFO;
+    case S_IFSOCK: return format::SOCKET;
+    case S_IFCHR: return format::CHAR_DEVICE;
+    case S_IFBLK: return format::BLOCK_DEVICE;
+    default: return std::nullopt;
   }
 }
 
@@ -324,11 +338,17 @@ void make_directory(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t 
   });
 }
 
-void make_node(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t) {
+void make_node(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
   serve(req, Operation::kMakeNode, [=](const Request& request) -> Result<void> {
-    // EPERM is what mknod(2) says for a type that the file system does not have.
-    if (!S_ISREG(mode)) return fail(ErrorCode::kPermission);
     volume::Volume& volume = operations_of(request.raw()).volume;
+    if (!S_ISREG(mode)) {
+      const auto type = special_type(mode);
+      if (!type) return fail(ErrorCode::kInvalid);
+      TRY_ASSIGN(const Entry entry,
+                 volume.make_node(InodeId{parent}, name, *type, mode & 07777, rdev, request.caller()));
+      reply_entry(request, entry);
+      return {};
+    }
     TRY_ASSIGN(const volume::Volume::Created created,
                volume.create(InodeId{parent}, name, mode & 07777, request.caller(),
                              {.access = volume::Access::kWrite}));
@@ -385,10 +405,12 @@ void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_
   });
 }
 
-void link(fuse_req_t req, fuse_ino_t, fuse_ino_t, const char*) {
-  serve(req, Operation::kLink, [](const Request&) -> Result<void> {
-    // EPERM is what link(2) says for a file system without hard links.
-    return fail(ErrorCode::kPermission);
+void link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char* new_name) {
+  serve(req, Operation::kLink, [=](const Request& request) -> Result<void> {
+    TRY_ASSIGN(const Entry entry,
+               operations_of(request.raw()).volume.link(InodeId{ino}, InodeId{new_parent}, new_name));
+    reply_entry(request, entry);
+    return {};
   });
 }
 
@@ -429,18 +451,33 @@ OpenHandle& make_handle(Operations& ops, std::unique_ptr<OpenFile> file, uint32_
   return opened;
 }
 
+void reply_created(const Request& request, volume::Volume::Created created, const fuse_file_info& info) {
+  Operations& ops = operations_of(request.raw());
+  fuse_file_info out = info;
+  // A new file has no content whose privileges could be abused: set-id bits of its mode are the creator's wish.
+  OpenHandle& handle = make_handle(ops, std::move(created.file), 0, out);
+  const fuse_entry_param entry = to_entry(created.entry);
+  const int sent = request.reply([&](fuse_req_t req) { return fuse_reply_create(req, &entry, &out); });
+  // Not sent: the caller was interrupted, and no RELEASE will come.
+  if (sent != 0) ops.close(handle);
+}
+
 void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info_in) {
   serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) -> Result<void> {
-    Operations& ops = operations_of(request.raw());
-    TRY_ASSIGN(volume::Volume::Created created, ops.volume.create(InodeId{parent}, name, mode & 07777,
-                                                                 request.caller(), to_open_options(info.flags)));
-    fuse_file_info out = info;
-    // A new file has no content whose privileges could be abused: set-id bits of `mode` are the creator's wish.
-    OpenHandle& handle = make_handle(ops, std::move(created.file), 0, out);
-    const fuse_entry_param entry = to_entry(created.entry);
-    const int sent = request.reply([&](fuse_req_t req) { return fuse_reply_create(req, &entry, &out); });
-    // Not sent: the caller was interrupted, and no RELEASE will come.
-    if (sent != 0) ops.close(handle);
+    TRY_ASSIGN(volume::Volume::Created created,
+               operations_of(request.raw()).volume.create(InodeId{parent}, name, mode & 07777, request.caller(),
+                                                          to_open_options(info.flags)));
+    reply_created(request, std::move(created), info);
+    return {};
+  });
+}
+
+void create_unnamed(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* info_in) {
+  serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) -> Result<void> {
+    TRY_ASSIGN(volume::Volume::Created created,
+               operations_of(request.raw()).volume.create_unnamed(InodeId{parent}, mode & 07777, request.caller(),
+                                                                  to_open_options(info.flags)));
+    reply_created(request, std::move(created), info);
     return {};
   });
 }
@@ -818,6 +855,7 @@ const fuse_lowlevel_ops& Operations::table() {
     ops.rename = rename;
     ops.link = link;
     ops.create = create;
+    ops.tmpfile = create_unnamed;
     ops.open = open;
     ops.read = read;
     ops.write = write;

@@ -100,7 +100,7 @@ Result<bool> Namespace::something_waits(Tables& tables, MountId mount) {
       TRY_ASSIGN(const auto page, tables.txn().get_range(range.begin, range.end));
       for (const auto& row : page.rows) {
         TRY_ASSIGN(const auto entry, format::parse_queue_key(row.key));
-        TRY_ASSIGN(const auto inode, tables.find_inode(entry.inode, kv::Isolation::kSnapshot));
+        TRY_ASSIGN(const auto inode, tables.find_record(entry.inode, kv::Isolation::kSnapshot));
         if (!inode) continue;
         TRY_ASSIGN(const auto place, tables.place_of(*inode, kv::Isolation::kSnapshot));
         if (place.mount == mount) return true;
@@ -134,13 +134,21 @@ Result<void> Namespace::forget_mount(InodeId directory, MountId mount,
             continue;
           }
         }
-        TRY_ASSIGN(Inode inode, tables.load_inode(id));
+        TRY_ASSIGN(auto found, tables.find_inode(id));
+        if (!found) {
+          // Another name of an inode that went with its first one.
+          tables.txn().erase(row.key);
+          continue;
+        }
+        Inode& inode = *found;
+        TRY_ASSIGN(const auto names, tables.further_names(inode));
+        for (const Inode& name : names) TRY(tables.erase_further_name(name));
         if (inode.local_file() != 0) local_files.emplace_back(inode.local_file());
         tables.dequeue(inode);
         tables.set_transient(inode, false);
         tables.txn().erase(format::writing_key(id));
         TRY(tables.erase_tree_job(id));
-        tables.erase_inode(inode);
+        TRY(tables.erase_inode(inode));
         tables.txn().erase(row.key);
       }
       return page.rows.empty();
@@ -159,7 +167,7 @@ Result<void> Namespace::forget_mount(InodeId directory, MountId mount,
     tables.txn().erase_range(claims.begin, claims.end);
     tables.txn().erase(format::orphan_key(directory));
     TRY_ASSIGN(const auto record, tables.find_inode(directory));
-    if (record) tables.erase_inode(*record);
+    if (record) TRY(tables.erase_inode(*record));
     return {};
   });
 }
@@ -194,8 +202,7 @@ Result<void> Namespace::requeue_transient(const std::function<bool()>& stopping)
         TRY_ASSIGN(const InodeId id, format::parse_id_key(row.key));
         TRY_ASSIGN(auto inode, tables.find_inode(id));
         if (!inode || !inode->transient()) continue;
-        TRY_ASSIGN(const auto place, tables.place_of(*inode));
-        const WritePolicy policy = rules->policy(place.path);
+        TRY_ASSIGN(const WritePolicy policy, tables.policy_of(*inode, *rules));
         if (policy == WritePolicy::kTransient) continue;
         tables.requeue(*inode, policy, format::ORDINARY);
         tables.put_inode(*inode);

@@ -15,10 +15,11 @@ format::QueueClass class_for(WritePolicy policy, Urgency urgency) {
 }  // namespace
 
 Result<WritePolicy> Namespace::policy_of(Tables& tables, const Inode& inode) const {
-  const auto rules = this->rules();
-  if (const auto uniform = rules->uniform_policy()) return *uniform;
-  TRY_ASSIGN(const auto place, tables.place_of(inode));
-  return rules->policy(place.path);
+  return tables.policy_of(inode, *rules());
+}
+
+Result<WritePolicy> Namespace::policy(const Inode& inode) {
+  return read_operation(kv_, clock_, [&](Tables& tables) { return tables.policy_of(inode, *rules()); });
 }
 
 Result<Inode> Namespace::begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now,
@@ -83,6 +84,13 @@ Result<void> Namespace::end_writes(const std::vector<EndWrite>& ended) {
           if (record->has_home() && record->persisted_generation() == mark.generation_before()) {
             record->set_persisted_generation(record->generation());
             tables.put_inode(*record);
+            TRY_ASSIGN(auto names, tables.further_names(*record));
+            for (Inode& name : names) {
+              if (name.persisted_generation() != mark.generation_before()) continue;
+              name.set_persisted_generation(record->generation());
+              tables.put_inode(name);
+            }
+            TRY(tables.requeue_further_names(*record));
           }
         }
       }

@@ -1,36 +1,8 @@
-#include "meta/acl.h"
 #include "meta/namespace.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
 namespace {
-
-// New names of every kind: set-group-id directories hand their group on.
-uint32_t group_of_child(const Inode& parent, const Caller& caller) {
-  return (parent.permissions() & 02000) != 0 ? parent.gid() : caller.gid;
-}
-
-void put_first_xattr(Tables& tables, Inode& inode, std::string_view name, const std::string& value) {
-  tables.txn().put(format::xattr_key(InodeId(inode.id()), name), value);
-  inode.set_xattr_bytes(inode.xattr_bytes() + name.size() + 1 + value.size());
-}
-
-// The directory's default ACL, or else the umask, decides what is left of the permissions.
-Result<void> inherit_acl(Tables& tables, const Inode& directory, const Caller& caller, Inode& inode) {
-  std::optional<std::string> value;
-  if (directory.xattr_bytes() != 0) {
-    TRY_ASSIGN(value, tables.txn().get(format::xattr_key(InodeId(directory.id()), kDefaultAcl)));
-  }
-  if (!value) {
-    inode.set_permissions(inode.permissions() & ~(caller.umask & 0777));
-    return {};
-  }
-  TRY_ASSIGN(Acl acl, Acl::decode(*value));
-  inode.set_permissions(acl.restrict_to(inode.permissions()));
-  if (!acl.minimal()) put_first_xattr(tables, inode, kAccessAcl, acl.encode());
-  if (is_directory(inode)) put_first_xattr(tables, inode, kDefaultAcl, *value);
-  return {};
-}
 
 Result<Inode> make_child(Tables& tables, InodeId id, FileType type, InodeId parent, std::string_view name,
                          uint32_t permissions, const Caller& caller, Inode* parent_record) {
@@ -40,7 +12,7 @@ Result<Inode> make_child(Tables& tables, InodeId id, FileType type, InodeId pare
   const uint32_t gid = group_of_child(*parent_record, caller);
   if (type == format::DIRECTORY && (parent_record->permissions() & 02000) != 0) permissions |= 02000;
   Inode inode = tables.make_inode(id, type, parent, name, permissions, caller.uid, gid);
-  if (type != format::SYMLINK) TRY(inherit_acl(tables, *parent_record, caller, inode));
+  if (type != format::SYMLINK) TRY(tables.inherit_acl(*parent_record, caller, inode));
   return inode;
 }
 
@@ -70,6 +42,22 @@ Result<Inode> Namespace::make_directory(InodeId parent, std::string_view name, u
     Inode directory;
     TRY_ASSIGN(Inode inode, make_child(tables, id, format::DIRECTORY, parent, name, permissions, caller, &directory));
     TRY(tables.attach_lower(inode, directory, tables.now_ns()));
+    TRY_ASSIGN(const WritePolicy policy, policy_of(tables, inode));
+    tables.requeue(inode, policy, format::ORDINARY);
+    tables.put_inode(inode);
+    return inode;
+  });
+}
+
+Result<Inode> Namespace::make_node(InodeId parent, std::string_view name, FileType type, uint32_t permissions,
+                                   uint64_t rdev, const Caller& caller) {
+  TRY(check_name(name));
+  if (!is_special(type)) return fail(ErrorCode::kInvalid, "not a fifo, socket or device");
+  TRY_ASSIGN(const InodeId id, new_inode_id());
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    Inode directory;
+    TRY_ASSIGN(Inode inode, make_child(tables, id, type, parent, name, permissions, caller, &directory));
+    if (is_device(type)) inode.set_rdev(rdev);
     TRY_ASSIGN(const WritePolicy policy, policy_of(tables, inode));
     tables.requeue(inode, policy, format::ORDINARY);
     tables.put_inode(inode);

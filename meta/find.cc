@@ -31,8 +31,9 @@ Result<Inode> Namespace::load(InodeId inode) {
 
 Result<std::string> Namespace::path_of(InodeId inode) {
   return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::string> {
-    TRY_ASSIGN(const Inode record, tables.load_inode(inode));
-    TRY_ASSIGN(auto place, tables.place_of(record));
+    TRY_ASSIGN(const auto record, tables.find_record(inode));
+    if (!record) return fail(ErrorCode::kNotFound);
+    TRY_ASSIGN(auto place, tables.place_of(*record));
     return std::move(place.path);
   });
 }

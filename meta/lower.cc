@@ -57,18 +57,20 @@ class Merge {
 
   // False for a file that was written here: its name is taken.
   Result<bool> remove_shadowed_file(const std::string& name, const Tables::DentryRef& dentry) {
-    TRY_ASSIGN(Inode inode, tables_.load_inode(dentry.inode));
+    TRY_ASSIGN(const Inode inode, tables_.load_inode(dentry.inode));
+    TRY_ASSIGN(Inode record, tables_.load_name(inode, InodeId(directory_.id()), name));
     const std::string key = lower_.prefix() + name;
     TRY_ASSIGN(const auto mark, tables_.txn().get(format::writing_key(dentry.inode)));
-    if (mark || !fully_persisted(inode) || inode.home().key() != key || !inode.claimed_key().empty()) return false;
+    if (mark || !fully_persisted(record) || record.home().key() != key || !record.claimed_key().empty()) return false;
+    if (inode.links() > 1 && !is_further_name(record)) return false;  // others may be copied from its object
     TRY_ASSIGN(const auto owner, tables_.find_owner(mount(), key));
     tables_.erase_owner(mount(), key, owner);
-    inode.clear_home();
-    tables_.put_inode(inode);
-    TRY(tables_.remove_entry(InodeId(directory_.id()), name, dentry, false));
+    record.clear_home();
+    tables_.put_inode(record);
+    TRY_ASSIGN(const auto unlinked, tables_.remove_entry(InodeId(directory_.id()), name, dentry, false));
     changes_.shadowed.push_back(name);
     changes_.content_changed.push_back(dentry.inode);
-    if (inode.local_file() != 0) changes_.stale_local_files.emplace_back(inode.local_file());
+    if (unlinked.local_file != LocalFileId(0)) changes_.stale_local_files.push_back(unlinked.local_file);
     return true;
   }
 
@@ -84,12 +86,18 @@ class Merge {
 
   Result<void> update_file(InodeId id, const LowerEntry& entry, const std::string& key) {
     TRY_ASSIGN(Inode inode, tables_.load_inode(id));
+    TRY_ASSIGN(Inode record, tables_.load_name(inode, InodeId(directory_.id()), entry.name));
     // Unpersisted content meets the bucket's when it is uploaded.
-    if (!inode.has_home() || inode.home().key() != key || inode.home().etag() == entry.etag ||
-        inode.home().since_ns() >= lower_.listed_ns() || !inode.claimed_key().empty() || !content_persisted(inode))
+    if (!record.has_home() || record.home().key() != key || record.home().etag() == entry.etag ||
+        record.home().since_ns() >= lower_.listed_ns() || !record.claimed_key().empty() ||
+        !inode.claimed_key().empty() || !content_persisted(record) || !content_persisted(inode))
       return {};
     TRY_ASSIGN(const auto mark, tables_.txn().get(format::writing_key(id)));
     if (mark) return {};
+    if (is_further_name(record)) {
+      TRY_ASSIGN(const bool exchanged, exchange_names(inode, record));
+      if (!exchanged) return {};
+    }
     changes_.content_changed.push_back(id);
     if (inode.local_file() != 0) changes_.stale_local_files.emplace_back(inode.local_file());
     inode.set_local_file(0);
@@ -100,8 +108,33 @@ class Merge {
     inode.set_ctime_ns(tables_.now_ns());
     tables_.set_size(inode, entry.size);
     set_home(inode, entry, key);
+    if (inode.links() > 1) {
+      // Once the object says again that it has others beside it, they follow.
+      inode.set_attributes_version(inode.attributes_version() + 1);
+      tables_.enqueue(inode, format::ORDINARY, tables_.now_ns());
+    }
     tables_.put_inode(inode);
     return {};
+  }
+
+  // The further name becomes the first one, with the object that is under it.
+  Result<bool> exchange_names(Inode& inode, Inode& record) {
+    const format::Home first = inode.home();
+    const format::Home further = record.home();
+    TRY_ASSIGN(const auto first_owner, tables_.find_owner(MountId(first.mount()), first.key()));
+    TRY_ASSIGN(const auto further_owner, tables_.find_owner(MountId(further.mount()), further.key()));
+    if (!first_owner || first_owner->inode() != inode.id() || !further_owner || further_owner->inode() != record.id())
+      return false;
+    tables_.put_owner(MountId(first.mount()), first.key(), InodeId(record.id()));
+    tables_.put_owner(MountId(further.mount()), further.key(), InodeId(inode.id()));
+    *inode.mutable_home() = further;
+    *record.mutable_home() = first;
+    const InodeId parent(inode.parent());
+    const std::string name = inode.name();
+    inode.set_parent(record.parent());
+    inode.set_name(record.name());
+    tables_.move_name(record, parent, name);
+    return true;
   }
 
   template <typename NextId>
@@ -189,19 +222,22 @@ Result<Namespace::LowerChanges> Namespace::drop_lower(InodeId directory, std::st
     LowerChanges changes;
     TRY_ASSIGN(const auto dentry, tables.find_dentry(directory, name));
     if (!dentry || dentry->type == format::DIRECTORY) return changes;
-    TRY_ASSIGN(Inode inode, tables.load_inode(dentry->inode));
-    if (!fully_persisted(inode) || inode.home().etag() != etag || !inode.claimed_key().empty()) return changes;
+    TRY_ASSIGN(const Inode inode, tables.load_inode(dentry->inode));
+    TRY_ASSIGN(Inode record, tables.load_name(inode, directory, name));
+    if (!fully_persisted(record) || record.home().etag() != etag || !record.claimed_key().empty()) return changes;
     TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(dentry->inode)));
     if (mark) return changes;
     changes.content_changed.push_back(dentry->inode);
     changes.entries_changed.emplace_back(directory, name);
-    if (inode.local_file() != 0) changes.stale_local_files.emplace_back(inode.local_file());
-    const MountId mount(inode.home().mount());
-    TRY_ASSIGN(const auto owner, tables.find_owner(mount, inode.home().key()));
-    if (owner && owner->inode() == inode.id()) tables.erase_owner(mount, inode.home().key(), owner);
-    inode.clear_home();
-    tables.put_inode(inode);
-    TRY(tables.remove_entry(directory, name, *dentry, false));
+    const MountId mount(record.home().mount());
+    TRY_ASSIGN(const auto owner, tables.find_owner(mount, record.home().key()));
+    if (owner && owner->inode() == record.id()) tables.erase_owner(mount, record.home().key(), owner);
+    record.clear_home();
+    // The content may be needed again, for the other names.
+    if (inode.links() > 1 && !is_further_name(record)) tables.enqueue(record, format::ORDINARY, tables.now_ns());
+    tables.put_inode(record);
+    TRY_ASSIGN(const auto unlinked, tables.remove_entry(directory, name, *dentry, false));
+    if (unlinked.local_file != LocalFileId(0)) changes.stale_local_files.push_back(unlinked.local_file);
     tables.touch_directory(directory, tables.now_ns());
     return changes;
   });
@@ -216,6 +252,64 @@ Result<void> Namespace::set_listed(InodeId directory, const format::Lower& lower
   });
 }
 
+namespace {
+
+// An object that says that it is one of several names of a file: makes `inode`, which a listing made for it, a further name of
+// the inode that the first of the group became, if they still are the same file. Returns what the name leads to.
+Result<Inode> take_into_group(Tables& tables, Inode inode, const LowerAttributes& attributes,
+                              std::string_view volume_id) {
+  const MountId mount(inode.home().mount());
+  const InodeId id(inode.id());
+  if (inode.links() != 1 || !inode.link_group().empty()) return inode;
+  TRY_ASSIGN(const auto value, tables.txn().get(format::link_group_key(mount, attributes.link_group)));
+  format::LinkGroup row;
+  std::optional<Inode> first;
+  if (value) {
+    TRY_ASSIGN(row, format::decode<format::LinkGroup>(*value));
+    TRY_ASSIGN(first, tables.find_inode(InodeId(row.inode())));
+  }
+  if (!first || first->links() == 0 || first->link_group() != attributes.link_group) {
+    row = {};
+    row.set_inode(inode.id());
+    row.set_volume_id(attributes.owner_volume_id);
+    row.set_generation(attributes.owner_generation);
+    row.set_inode_generation(inode.generation());
+    row.set_inode_attributes_version(inode.attributes_version());
+    tables.join_group(inode, mount, attributes.link_group, row);
+    return inode;
+  }
+
+  const bool as_rebuilt = !row.volume_id().empty() && attributes.owner_volume_id == row.volume_id() &&
+                          attributes.owner_generation == row.generation();
+  const bool as_persisted = attributes.owner_volume_id == volume_id && first->has_home() &&
+                            attributes.owner_generation == first->persisted_generation();
+  if (!as_rebuilt && !as_persisted) return inode;
+  TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(id)));
+  const bool untouched = !mark && inode.local_file() == 0 && content_persisted(inode) &&
+                         inode.queued() == format::NOT_QUEUED && inode.claimed_key().empty();
+  if (!untouched || first->type() != inode.type() || first->links() >= kLinksMax) return inode;
+
+  const format::Home home = inode.home();
+  const std::string name = inode.name();
+  const InodeId parent(inode.parent());
+  const bool same_attributes = as_rebuilt && first->attributes_version() == row.inode_attributes_version() &&
+                               first->permissions() == inode.permissions() && first->uid() == inode.uid() &&
+                               first->gid() == inode.gid() && first->mtime_ns() == inode.mtime_ns();
+  TRY(tables.erase_inode(inode));
+  first->set_links(first->links() + 1);
+  TRY_ASSIGN(Inode record, tables.add_further_name(*first, id, parent, name));
+  *record.mutable_home() = home;
+  record.set_persisted_generation(as_rebuilt ? row.inode_generation() : attributes.owner_generation);
+  record.set_persisted_attributes_version(same_attributes ? first->attributes_version() : 0);
+  tables.put_dentry(parent, name, {InodeId(first->id()), first->type()});
+  tables.put_inode(record);
+  tables.put_inode(*first);
+  if (content_persisted(*first)) TRY(tables.requeue_further_names(*first));
+  return *std::move(first);
+}
+
+}  // namespace
+
 Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view etag,
                                               const LowerAttributes& attributes) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
@@ -226,11 +320,17 @@ Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view et
     if (attributes.uid) record.set_uid(*attributes.uid);
     if (attributes.gid) record.set_gid(*attributes.gid);
     if (attributes.mtime_ns) record.set_mtime_ns(*attributes.mtime_ns);
-    if (attributes.type == format::SYMLINK && record.type() == format::REGULAR && record.links() != 0) {
+    const bool special = is_special(attributes.type) && record.size() == 0;
+    if ((attributes.type == format::SYMLINK || special) && record.type() == format::REGULAR && record.links() == 1) {
       tables.set_size(record, 0);
-      record.set_type(format::SYMLINK);
+      record.set_type(attributes.type);
       record.set_symlink_target(attributes.symlink_target);
-      tables.put_dentry(InodeId(record.parent()), record.name(), {inode, format::SYMLINK});
+      if (is_device(attributes.type)) record.set_rdev(attributes.rdev.value_or(0));
+      tables.put_dentry(InodeId(record.parent()), record.name(), {inode, record.type()});
+    }
+    if (!attributes.link_group.empty() && !is_directory(record)) {
+      TRY_ASSIGN(record, take_into_group(tables, std::move(record), attributes, volume_id_));
+      if (InodeId(record.id()) != inode) return record;
     }
     tables.put_inode(record);
     return record;

@@ -141,7 +141,13 @@ class LowerLayer::Impl {
         attributes.type = format::REGULAR;
       }
     }
-    return names_.set_lower_attributes(id, head->info.etag, attributes);
+    auto known = names_.set_lower_attributes(id, head->info.etag, attributes);
+    if (known && InodeId(known->id()) != id) {
+      Namespace::LowerChanges changes;
+      changes.content_changed.emplace_back(known->id());  // one more name
+      listener_(InodeId(inode.parent()), changes);
+    }
+    return known;
   }
 
   Result<std::vector<Hidden>> hidden(InodeId directory, Deadline deadline) {
@@ -308,7 +314,7 @@ class LowerLayer::Impl {
         const auto it = std::lower_bound(listed.begin(), listed.end(), entry.cursor,
                                          [](const Listed& l, const std::string& c) { return l.cursor < c; });
         if (it != listed.end() && it->cursor == entry.cursor) continue;
-        const auto inode = names_.load(entry.inode);
+        const auto inode = names_.load_name(directory, entry.name);
         if (!inode.has_value() || !fully_persisted(*inode) || inode->home().key() != lower.prefix() + entry.name ||
             inode->home().since_ns() >= lower.listed_ns())
           continue;

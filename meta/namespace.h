@@ -104,8 +104,10 @@ struct Claim {
   std::string expect_etag;
   // Of the whiteout that the claim took over: what lies under the key may still carry that inode's token.
   InodeId former{};
-  // Another living inode's object is in the way and must be moved first; nothing was claimed.
+  // Another living inode's object is in the way and must be moved first; nothing was claimed. The id of its record.
   std::optional<InodeId> blocked_by;
+  // Of a further name: where its inode's content lies, to be copied from.
+  std::optional<format::Home> source;
   // The inode may be open for write. Then bytes whose local ctime is not inode.content_ctime_ns were not committed and
   // must not be published; the commit to come wakes the queue.
   bool open_for_write = false;
@@ -126,6 +128,7 @@ struct PersistOutcome {
   bool evictable = false;         // the local file may be evicted (and must be, under NO_CACHE)
   LocalFileId local_file{};
   bool gone = false;              // the inode was unlinked meanwhile; its object became a whiteout
+  bool queued_names = false;      // its further names were queued
 };
 
 struct QueuedInode {
@@ -168,7 +171,11 @@ struct LowerAttributes {
   std::optional<uint32_t> uid;
   std::optional<uint32_t> gid;
   std::optional<int64_t> mtime_ns;
+  std::optional<uint64_t> rdev;
   std::string symlink_target;
+  std::string link_group;              // empty: the object's file has one name
+  std::string owner_volume_id;         // of the upload that the object comes from; empty: unknown
+  uint64_t owner_generation = 0;
 };
 
 // Hands out ids from blocks taken from a counter of the store. Threads: concurrent.
@@ -221,6 +228,12 @@ class Namespace {
   // --- reading: find.cc, directory.cc, attributes.cc, xattr.cc
   Result<Found> find(InodeId parent, std::string_view name);
   Result<Inode> load(InodeId inode);                 // kNotFound
+  // The record that speaks of the object under one name of an inode: its own, or a further name's; see is_further_name().
+  Result<Inode> load_name(InodeId parent, std::string_view name);  // link.cc; kNotFound
+  // An inode, or a further name by its own id.
+  Result<Inode> load_record(InodeId id);             // link.cc; kNotFound
+  // Of the path, or the strictest of all paths: WRITE_THROUGH, NO_CACHE, WRITE_BACK, TRANSIENT.
+  Result<WritePolicy> policy(const Inode& inode);    // content.cc
   Result<Attributes> attributes(const Inode& inode); // of a directory: mtime and link count from their counters
   // Entries in S3 order, without "." and ".."; `after` is empty or a cursor. kNotDirectory.
   Result<DirectoryPage> read_directory(InodeId directory, std::string_view after, size_t entries_max);
@@ -238,6 +251,15 @@ class Namespace {
                                const Caller& caller);                             // create.cc
   Result<Inode> make_symlink(InodeId parent, std::string_view name, std::string_view target,
                              const Caller& caller);                               // create.cc
+  // A fifo, socket or device. kInvalid for other types.
+  Result<Inode> make_node(InodeId parent, std::string_view name, FileType type, uint32_t permissions, uint64_t rdev,
+                          const Caller& caller);                                  // create.cc
+  // One more name. kPermission for a directory, kCrossDevice, kTooManyLinks, kNotFound when the inode lost its last name. Whether
+  // the policy wants it persisted at once, as of Renamed.
+  Result<bool> link(InodeId inode, InodeId parent, std::string_view name);      // link.cc
+  // A file of the directory's mount point without a name, open for write. Gone after reclaim(), unless link() named it.
+  Result<Inode> create_unnamed_file(InodeId directory, uint32_t permissions, const Caller& caller,
+                                    LocalFileId local_file);                      // link.cc
   // kIsDirectory for a directory.
   Result<Unlinked> unlink(InodeId parent, std::string_view name, InUse in_use);   // unlink.cc
   // kNotEmpty, kNotDirectory; kBusy for a mount point.
@@ -286,11 +308,13 @@ class Namespace {
   // Calls `visit` for every inode with a local file, from a sequence of snapshots.
   Result<void> for_each_local_file(const std::function<void(const Inode&)>& visit);
 
-  // --- persisting: persist.cc, erase.cc, tree_job.cc; called by persist/ alone
+  // --- persisting: persist.cc, erase.cc, tree_job.cc; called by persist/ alone. Here an inode is a record: a further name of one
+  // is queued, claims and persists its object under an id of its own, after its inode's content is persisted.
   // Queue entries of a class, oldest first, due at or before `due_ns`, behind `after`.
   Result<std::vector<QueuedInode>> queued(format::QueueClass queue_class, int64_t due_ns,
                                           const std::optional<QueuedInode>& after, size_t entries_max);
-  // Takes the object key of the inode's present path for it. kNotFound: the inode is gone (and off the queue).
+  // Takes the object key of the inode's present path for it. kNotFound: the inode is gone, or a further name has to wait for
+  // its inode's content; it is off the queue.
   Result<Claim> claim(InodeId inode);
   // Takes `key`'s object away from its owner for `claimant`'s sake: the owner's object was copied to `new_key` (etag of
   // the copy), or, with an empty `new_key`, is not needed because its content is local and unpersisted.
@@ -345,6 +369,8 @@ class Namespace {
   // The object of a clean entry was not in a complete listing and a head confirmed that it is gone.
   Result<LowerChanges> drop_lower(InodeId directory, std::string_view name, std::string_view etag);
   Result<void> set_listed(InodeId directory, const format::Lower& lower, int64_t listed_ns);
+  // What the object's metadata said. Returns the inode that the object's name leads to: another one when it turned out to be a
+  // further name of that.
   Result<Inode> set_lower_attributes(InodeId inode, std::string_view etag, const LowerAttributes& attributes);
 
   // --- configuration: config.cc

@@ -188,6 +188,35 @@ OwnerToken token_of(const Inode& inode, std::string_view volume_id) {
           .generation = Generation(inode.generation())};
 }
 
+// FNV-1a. Tells a key from others; nobody gains by forging it.
+uint64_t hash_of(std::string_view key) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : key) hash = (hash ^ static_cast<uint8_t>(c)) * 0x100000001b3;
+  return hash;
+}
+
+std::string format_link_group(std::string_view group, std::string_view key) {
+  std::array<char, 16> digits;
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), hash_of(key), 16).ptr;
+  std::string text(group);
+  text += '/';
+  return text.append(digits.data(), end);
+}
+
+// Empty unless it was written for this key.
+std::string parse_link_group(std::string_view text, std::string_view key) {
+  const size_t slash = text.rfind('/');
+  if (slash == std::string_view::npos || slash == 0) return {};
+  if (parse<uint64_t>(text.substr(slash + 1), 16) != hash_of(key)) return {};
+  return std::string(text.substr(0, slash));
+}
+
+void add_own(ufs::ObjectAttributes& object, const Inode& inode, std::string_view volume_id, std::string_view key) {
+  object.user[std::string(kOwnerMetadata)] = format_owner(token_of(inode, volume_id));
+  if (!inode.link_group().empty())
+    object.user[std::string(kLinksMetadata)] = format_link_group(inode.link_group(), key);
+}
+
 }  // namespace
 
 std::string format_owner(const OwnerToken& token) {
@@ -210,7 +239,7 @@ std::optional<OwnerToken> owner_of(const ufs::ObjectAttributes& attributes) {
                     .generation = Generation(*generation)};
 }
 
-ufs::ObjectAttributes to_object(const Inode& inode, std::string_view volume_id) {
+ufs::ObjectAttributes to_object(const Inode& inode, std::string_view volume_id, std::string_view key) {
   ufs::ObjectAttributes object;
   if (inode.type() == format::DIRECTORY) object.content_type = kDirectoryContentType;
   if (inode.type() == format::SYMLINK) object.content_type = kSymlinkContentType;
@@ -218,25 +247,25 @@ ufs::ObjectAttributes to_object(const Inode& inode, std::string_view volume_id) 
   object.user["uid"] = std::to_string(inode.uid());
   object.user["gid"] = std::to_string(inode.gid());
   object.user["mtime"] = format_mtime(inode.mtime_ns());
-  if (inode.type() == format::CHAR_DEVICE || inode.type() == format::BLOCK_DEVICE)
+  if (is_device(inode.type()))
     object.user["rdev"] = std::to_string(inode.rdev());
-  object.user[std::string(kOwnerMetadata)] = format_owner(token_of(inode, volume_id));
+  add_own(object, inode, volume_id, key);
   return object;
 }
 
 ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, const Inode& inode,
-                                       std::string_view volume_id) {
+                                       std::string_view volume_id, std::string_view key) {
   ufs::ObjectAttributes own;
   if (inode.attributes_unknown()) {
-    own.user[std::string(kOwnerMetadata)] = format_owner(token_of(inode, volume_id));
+    add_own(own, inode, volume_id, key);
   } else {
-    own = to_object(inode, volume_id);
+    own = to_object(inode, volume_id, key);
   }
   if (own.content_type.empty()) own.content_type = source.content_type;
   size_t bytes = bytes_of(own.user);
   for (const auto& [name, value] : source.user) {
     const bool superseded = !inode.attributes_unknown() && std::ranges::find(kForeignAttributes, name) != kForeignAttributes.end();
-    if (superseded || own.user.contains(name)) continue;
+    if (superseded || name == kLinksMetadata || own.user.contains(name)) continue;
     if (bytes + name.size() + value.size() > ufs::kUserMetadataBytesMax) break;
     bytes += name.size() + value.size();
     own.user[name] = value;
@@ -252,6 +281,13 @@ LowerAttributes from_object(const ufs::ObjectHead& head) {
   if (const auto text = find(metadata, "mtime")) attributes.mtime_ns = parse_mtime(*text);
   if (!attributes.mtime_ns) {
     if (const auto text = find(metadata, "file-mtime")) attributes.mtime_ns = parse_file_mtime(*text);
+  }
+  if (const auto text = find(metadata, "rdev")) attributes.rdev = parse<uint64_t>(*text);
+  if (const auto text = find(metadata, kLinksMetadata))
+    attributes.link_group = parse_link_group(*text, head.info.key);
+  if (auto token = owner_of(head.attributes)) {
+    attributes.owner_volume_id = std::move(token->volume_id);
+    attributes.owner_generation = token->generation.value();
   }
   const std::optional<uint32_t> mode = parse_mode(metadata);
   if (mode) attributes.permissions = *mode & kPermissionBits;

@@ -6,6 +6,8 @@
 //   mtime       seconds.nanoseconds since the Unix epoch               as rclone; s3fs and GeeseFS read the seconds
 //   rdev        decimal, of devices                                    as GeeseFS
 //   weir-owner  "<volume id>/<inode>/<generation>": whose object this is, for an uploader that lost a reply
+//   weir-links  "<volume id>/<inode>/<hash of the key>", of a file with several names: objects with the same volume and inode
+//               are one file. A copy that others make lies under another key than the hash says and is a file of its own.
 // A directory is an empty object `name/` of type application/x-directory. A symbolic link is an object of type
 // application/vnd.weir.symlink whose body is encode_symlink(); its mode says "regular file", so that a tool that
 // does not know the type shows a small text instead of a link to nowhere.
@@ -31,6 +33,7 @@
 namespace weir::meta {
 
 inline constexpr std::string_view kOwnerMetadata = "weir-owner";
+inline constexpr std::string_view kLinksMetadata = "weir-links";
 inline constexpr std::string_view kSymlinkContentType = "application/vnd.weir.symlink";
 inline constexpr std::string_view kDirectoryContentType = "application/x-directory";
 inline constexpr std::string_view kSymlinkMagic = "weir symlink 1\n";
@@ -47,14 +50,14 @@ struct OwnerToken {
 std::string format_owner(const OwnerToken& token);
 std::optional<OwnerToken> owner_of(const ufs::ObjectAttributes& attributes);
 
-// Requires: the inode's attributes are known.
-ufs::ObjectAttributes to_object(const Inode& inode, std::string_view volume_id);
+// Of the object under `key`. Requires: the inode's attributes are known.
+ufs::ObjectAttributes to_object(const Inode& inode, std::string_view volume_id, std::string_view key);
 
-// What a copy of `source` for this inode carries: the source's content type and user metadata, with the inode's attributes
+// What a copy of `source` to `key` for this inode carries: the source's content type and user metadata, with the inode's attributes
 // (its token alone while they are unknown) put over them. Metadata of others that is then beyond
 // ufs::kUserMetadataBytesMax is left out from the last name on; what Weir writes always fits.
 ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, const Inode& inode,
-                                       std::string_view volume_id);
+                                       std::string_view volume_id, std::string_view key);
 
 // The target of a link whose target is in the body is left empty: see decode_symlink().
 LowerAttributes from_object(const ufs::ObjectHead& head);

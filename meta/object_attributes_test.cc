@@ -26,18 +26,18 @@ LowerAttributes read_back(ufs::UserMetadata metadata) { return read_back("k", {.
 
 TEST(ObjectAttributes, what_is_written_is_read_back) {
   for (const FileType type : {format::REGULAR, format::SYMLINK, format::FIFO, format::SOCKET, format::CHAR_DEVICE}) {
-    const LowerAttributes read = read_back("a/b", to_object(sample(type), "vol"));
+    const LowerAttributes read = read_back("a/b", to_object(sample(type), "vol", "k"));
     EXPECT_EQ(read.type, type);
     EXPECT_EQ(read.permissions, 0640u);
     EXPECT_EQ(read.uid, 1000u);
     EXPECT_EQ(read.gid, 100u);
     EXPECT_EQ(read.mtime_ns, 1'600'000'000'000'000'007);
   }
-  EXPECT_EQ(read_back("a/b/", to_object(sample(format::DIRECTORY), "vol")).type, format::DIRECTORY);
+  EXPECT_EQ(read_back("a/b/", to_object(sample(format::DIRECTORY), "vol", "k")).type, format::DIRECTORY);
 }
 
 TEST(ObjectAttributes, a_written_object_has_the_names_and_forms_of_s3fs_and_rclone) {
-  const ufs::ObjectAttributes object = to_object(sample(format::REGULAR), "vol");
+  const ufs::ObjectAttributes object = to_object(sample(format::REGULAR), "vol", "k");
   EXPECT_EQ(object.user.at("mode"), std::to_string(S_IFREG | 0640));
   EXPECT_EQ(object.user.at("uid"), "1000");
   EXPECT_EQ(object.user.at("mtime"), "1600000000.000000007");
@@ -49,7 +49,7 @@ TEST(ObjectAttributes, mtime_before_the_epoch_survives) {
                            std::numeric_limits<int64_t>::max()}) {
     Inode inode = sample(format::REGULAR);
     inode.set_mtime_ns(ns);
-    EXPECT_EQ(read_back("k", to_object(inode, "v")).mtime_ns, ns);
+    EXPECT_EQ(read_back("k", to_object(inode, "v", "k")).mtime_ns, ns);
   }
 }
 
@@ -98,10 +98,33 @@ TEST(ObjectAttributes, what_does_not_parse_counts_as_absent) {
   EXPECT_FALSE(read_back({{"mtime", "1.2.3"}}).mtime_ns);
 }
 
+TEST(ObjectAttributes, devices_come_back_with_their_numbers) {
+  Inode inode = sample(format::CHAR_DEVICE);
+  inode.set_rdev(0x12345);
+  EXPECT_EQ(read_back("k", to_object(inode, "v", "k")).rdev, 0x12345u);
+}
+
+TEST(ObjectAttributes, a_group_holds_under_the_key_it_was_written_for) {
+  Inode inode = sample(format::REGULAR);
+  EXPECT_FALSE(to_object(inode, "v", "a/b").user.contains("weir-links"));
+  inode.set_link_group("vol/1/7");
+  const ufs::ObjectAttributes object = to_object(inode, "v", "a/b");
+  EXPECT_EQ(read_back("a/b", object).link_group, "vol/1/7");
+  EXPECT_EQ(read_back("a/c", object).link_group, "");
+  EXPECT_EQ(read_back("a/b", object).owner_volume_id, "v");
+  EXPECT_EQ(read_back("a/b", object).owner_generation, inode.generation());
+  // A copy says what holds for its own key, or nothing.
+  EXPECT_EQ(read_back("a/c", to_copied_object(object, inode, "v", "a/c")).link_group, "vol/1/7");
+  inode.clear_link_group();
+  EXPECT_FALSE(to_copied_object(object, inode, "v", "a/c").user.contains("weir-links"));
+  for (const char* text : {"", "/", "x", "/0", "x/", "x/xyz"})
+    EXPECT_EQ(read_back("a", {.user = {{"weir-links", text}}}).link_group, "") << text;
+}
+
 TEST(ObjectAttributes, token_round_trips_and_foreign_ones_are_none) {
   const OwnerToken token{.volume_id = "a/b", .inode = InodeId(9), .generation = Generation(11)};
   EXPECT_EQ(owner_of({.user = {{"weir-owner", format_owner(token)}}}), token);
-  EXPECT_EQ(owner_of(to_object(sample(format::REGULAR), "vol"))->inode, InodeId(42));
+  EXPECT_EQ(owner_of(to_object(sample(format::REGULAR), "vol", "k"))->inode, InodeId(42));
   for (const char* text : {"", "/", "//", "v/1", "v/x/1", "v/1/", "1/2x"})
     EXPECT_FALSE(owner_of({.user = {{"weir-owner", text}}})) << text;
 }
@@ -109,7 +132,7 @@ TEST(ObjectAttributes, token_round_trips_and_foreign_ones_are_none) {
 TEST(ObjectAttributes, a_copy_keeps_what_others_wrote) {
   const ufs::ObjectAttributes source{.content_type = "image/png",
                                      .user = {{"author", "x"}, {"mode", "1"}, {"file-permissions", "0700"}}};
-  const ufs::ObjectAttributes copied = to_copied_object(source, sample(format::REGULAR), "v");
+  const ufs::ObjectAttributes copied = to_copied_object(source, sample(format::REGULAR), "v", "k");
   EXPECT_EQ(copied.content_type, "image/png");
   EXPECT_EQ(copied.user.at("author"), "x");
   EXPECT_EQ(copied.user.at("mode"), std::to_string(S_IFREG | 0640));
@@ -119,7 +142,8 @@ TEST(ObjectAttributes, a_copy_keeps_what_others_wrote) {
 TEST(ObjectAttributes, a_copy_of_unknown_attributes_changes_only_the_token) {
   Inode inode = sample(format::REGULAR);
   inode.set_attributes_unknown(true);
-  ufs::ObjectAttributes copied = to_copied_object({.user = {{"mode", "1"}, {"file-permissions", "0700"}}}, inode, "v");
+  ufs::ObjectAttributes copied =
+      to_copied_object({.user = {{"mode", "1"}, {"file-permissions", "0700"}}}, inode, "v", "k");
   EXPECT_EQ(copied.user.at("mode"), "1");
   EXPECT_EQ(copied.user.at("file-permissions"), "0700");
   EXPECT_TRUE(owner_of(copied));
@@ -128,7 +152,7 @@ TEST(ObjectAttributes, a_copy_of_unknown_attributes_changes_only_the_token) {
 TEST(ObjectAttributes, a_copy_never_exceeds_the_limit_and_keeps_ours) {
   ufs::ObjectAttributes source;
   for (int i = 10; i < 30; ++i) source.user["n" + std::to_string(i)] = std::string(99, 'v');
-  const ufs::ObjectAttributes copied = to_copied_object(source, sample(format::REGULAR), "v");
+  const ufs::ObjectAttributes copied = to_copied_object(source, sample(format::REGULAR), "v", "k");
   size_t bytes = 0;
   for (const auto& [name, value] : copied.user) bytes += name.size() + value.size();
   EXPECT_LE(bytes, ufs::kUserMetadataBytesMax);

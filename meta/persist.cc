@@ -27,7 +27,7 @@ Result<Claim> Namespace::claim(InodeId inode) {
   const auto rules = this->rules();
   // A transaction that finds the inode without a place still takes it off the queue.
   TRY_ASSIGN(auto claim, run_operation(kv_, clock_, [&](Tables& tables) -> Result<std::optional<Claim>> {
-    TRY_ASSIGN(auto found, tables.find_inode(inode));
+    TRY_ASSIGN(auto found, tables.find_record(inode));
     if (!found) return std::optional<Claim>{};
     Claim claim;
     Inode& record = claim.inode;
@@ -40,10 +40,20 @@ Result<Claim> Namespace::claim(InodeId inode) {
     }
     TRY(place);
     claim.path = std::move(place->path);
-    claim.policy = rules->policy(claim.path);
+    TRY_ASSIGN(claim.policy, tables.policy_of(record, *rules));
     claim.mount = place->mount;
     claim.key = std::move(place->key);
-    if (claim.policy == WritePolicy::kTransient && !content_persisted(record)) {
+    if (is_further_name(record)) {
+      TRY_ASSIGN(const Inode linked, tables.load_inode(InodeId(record.link_of())));
+      if (!content_persisted(linked)) {
+        // Not persisted, whatever it was: so it is queued again when its inode's content is.
+        record.set_persisted_attributes_version(0);
+        tables.dequeue(record);
+        tables.put_inode(record);
+        return std::optional<Claim>{};
+      }
+      claim.source = linked.home();
+    } else if (claim.policy == WritePolicy::kTransient && !content_persisted(record)) {
       tables.requeue(record, claim.policy, format::ORDINARY);
       tables.put_inode(record);
       return std::optional(std::move(claim));
@@ -54,7 +64,7 @@ Result<Claim> Namespace::claim(InodeId inode) {
     const bool at_home = record.has_home() && record.home().key() == claim.key;
     TRY_ASSIGN(const auto owner, tables.find_owner(claim.mount, claim.key));
     if (owner && owner->inode() != 0 && owner->inode() != inode.value()) {
-      TRY_ASSIGN(const auto other, tables.find_inode(InodeId(owner->inode())));
+      TRY_ASSIGN(const auto other, tables.find_record(InodeId(owner->inode())));
       if (other) {
         claim.blocked_by = InodeId(owner->inode());
         return std::optional(std::move(claim));
@@ -99,10 +109,10 @@ Result<void> Namespace::rehome(InodeId owner, MountId mount, std::string_view ke
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
     TRY_ASSIGN(const auto row, tables.find_owner(mount, key));
     if (!row || row->inode() != owner.value()) return {};
-    TRY_ASSIGN(auto record, tables.find_inode(owner));
+    TRY_ASSIGN(auto record, tables.find_record(owner));
     if (!record) return {};
     const bool is_home = record->has_home() && record->home().key() == key;
-    if (is_home && new_key.empty() && content_persisted(*record)) {
+    if (is_home && new_key.empty() && content_persisted(*record) && !is_further_name(*record)) {
       return fail(ErrorCode::kPrecondition, "the object under '" + std::string(key) + "' is the only copy of inode " +
                                                 std::to_string(owner.value()));
     }
@@ -129,7 +139,7 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<PersistOutcome> {
     PersistOutcome outcome;
     TRY_ASSIGN(const auto owner, tables.find_owner(object.mount, object.key));
-    TRY_ASSIGN(auto found, tables.find_inode(inode));
+    TRY_ASSIGN(auto found, tables.find_record(inode));
     if (!found) {
       // Unlinked meanwhile: its whiteout learns what there is to erase.
       outcome.gone = true;
@@ -159,7 +169,7 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
     record.set_persisted_attributes_version(object.attributes_version);
     if (record.claimed_key() == object.key) record.clear_claimed_key();
 
-    outcome.local_file = LocalFileId(record.local_file());
+    if (!is_further_name(record)) outcome.local_file = LocalFileId(record.local_file());
     if (record.links() == 0) {
       outcome.gone = true;
     } else {
@@ -172,15 +182,18 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
                        record.queued() == format::NOT_QUEUED ? tables.now_ns() : record.queued_due_ns());
       }
     }
-    outcome.evictable = content_persisted(record);
+    outcome.evictable = content_persisted(record) && !is_further_name(record);
     tables.put_inode(record);
+    if (outcome.evictable) {
+      TRY_ASSIGN(outcome.queued_names, tables.requeue_further_names(record));
+    }
     return outcome;
   });
 }
 
 Result<void> Namespace::defer(InodeId inode, int64_t due_ns, const format::Progress& progress) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
-    TRY_ASSIGN(auto record, tables.find_inode(inode));
+    TRY_ASSIGN(auto record, tables.find_record(inode));
     if (!record || record->queued() == format::NOT_QUEUED) return {};
     tables.enqueue(*record, record->queued(), due_ns);
     tables.put_inode(*record);
@@ -192,12 +205,15 @@ Result<void> Namespace::defer(InodeId inode, int64_t due_ns, const format::Progr
 Result<void> Namespace::enqueue(InodeId inode, Urgency urgency) {
   const auto rules = this->rules();
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
-    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    TRY_ASSIGN(auto found, tables.find_record(inode));
+    if (!found) return fail(ErrorCode::kNotFound);
+    Inode& record = *found;
     TRY_ASSIGN(const auto place, tables.place_of(record));
     // What is persisted already, or not to be, has nothing to wait for.
     if (place.key.empty() || record.quarantined()) return {};
     if (record.queued() == format::NOT_QUEUED && fully_persisted(record) && record.home().key() == place.key) return {};
-    if (rules->policy(place.path) == WritePolicy::kTransient && !content_persisted(record)) return {};
+    TRY_ASSIGN(const WritePolicy policy, tables.policy_of(record, *rules));
+    if (policy == WritePolicy::kTransient && !content_persisted(record) && !is_further_name(record)) return {};
     tables.enqueue(record, urgency == Urgency::kUrgent ? format::URGENT : format::ORDINARY, tables.now_ns());
     tables.put_inode(record);
     return {};
@@ -215,7 +231,7 @@ Result<std::optional<format::Progress>> Namespace::progress(InodeId inode) {
 
 Result<void> Namespace::put_progress(InodeId inode, const format::Progress& progress) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
-    TRY_ASSIGN(const auto record, tables.find_inode(inode));
+    TRY_ASSIGN(const auto record, tables.find_record(inode));
     if (record && record->queued() != format::NOT_QUEUED)
       tables.txn().put(format::progress_key(inode), format::encode(progress));
     return {};
@@ -228,7 +244,9 @@ Result<void> Namespace::record_conflict(InodeId inode, MountId mount, std::strin
   TRY(check_name(conflict_name));
   TRY_ASSIGN(const InodeId id, new_inode_id());
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
-    TRY_ASSIGN(const Inode record, tables.load_inode(inode));
+    TRY_ASSIGN(const auto found, tables.find_record(inode));
+    if (!found) return fail(ErrorCode::kNotFound);
+    const Inode& record = *found;
     const InodeId parent(record.parent());
     TRY_ASSIGN(const auto existing, tables.find_dentry(parent, conflict_name));
     if (existing) return {};

@@ -10,29 +10,49 @@ struct End {
   std::string_view name;
 };
 
-// Makes `inode` the entry at `to`; the dentries it replaces are gone already. Says whether its new path wants it persisted at once.
+bool waits(const Inode& record) {
+  return record.has_home() || !record.claimed_key().empty() || record.queued() != format::NOT_QUEUED ||
+         record.transient();
+}
+
+// Makes `inode`, or the name of it that is at `from`, the entry at `to`; the dentries it replaces are gone already. Says
+// whether its new path wants it persisted at once.
 Result<bool> move_to(Tables& tables, Inode inode, const End& from, const End& to, const PathRules& rules) {
   const InodeId id(inode.id());
   if (is_directory(inode) && from.parent != to.parent) {
     tables.count_subdirectory(from.parent, -1);
     tables.count_subdirectory(to.parent, 1);
   }
-  inode.set_parent(to.parent.value());
-  inode.set_name(std::string(to.name));
   inode.set_ctime_ns(tables.now_ns());
   tables.put_dentry(to.parent, to.name, {id, inode.type()});
-  // Written now: the walk to the new path must see this record.
-  tables.put_inode(inode);
+  TRY_ASSIGN(Inode record, tables.load_name(inode, from.parent, from.name));
+  // Written now: the walk to the new path must see these records.
+  if (is_further_name(record)) tables.put_inode(inode);
+  tables.move_name(record, to.parent, to.name);
 
-  TRY_ASSIGN(const auto place, tables.place_of(inode));
-  const WritePolicy policy = rules.policy(place.path);
+  TRY_ASSIGN(const WritePolicy policy, tables.policy_of(record, rules));
   const bool must_persist = policy == WritePolicy::kWriteThrough || policy == WritePolicy::kNoCache;
-  const bool waits = inode.has_home() || !inode.claimed_key().empty() || inode.queued() != format::NOT_QUEUED ||
-                     inode.transient();
-  if (waits) tables.requeue(inode, policy, must_persist ? format::URGENT : format::ORDINARY);
-  if (is_directory(inode)) TRY(tables.redirect_lower(inode, place));
-  tables.put_inode(inode);
-  return must_persist && (waits ? !content_persisted(inode) : is_directory(inode));
+  const auto queue_class = must_persist ? format::URGENT : format::ORDINARY;
+  if (is_further_name(record)) {
+    // Content that waits may wait for another reason now.
+    const bool content_waits =
+        (inode.queued() != format::NOT_QUEUED || inode.transient()) && !content_persisted(inode);
+    if (content_waits) {
+      tables.requeue(inode, policy, queue_class);
+      tables.put_inode(inode);
+    }
+    if (waits(record)) tables.requeue(record, policy, queue_class);
+    tables.put_inode(record);
+    return must_persist && content_waits;
+  }
+  const bool waiting = waits(record);
+  if (waiting) tables.requeue(record, policy, queue_class);
+  if (is_directory(record)) {
+    TRY_ASSIGN(const auto place, tables.place_of(record));
+    TRY(tables.redirect_lower(record, place));
+  }
+  tables.put_inode(record);
+  return must_persist && (waiting ? !content_persisted(record) : is_directory(record));
 }
 
 }  // namespace

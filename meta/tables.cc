@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "meta/acl.h"
+
 namespace weir::meta {
 namespace {
 
@@ -13,7 +15,37 @@ format::DentryKind kind_of(FileType type) {
   return type == format::DIRECTORY ? format::DentryKind::kDirectory : format::DentryKind::kLeaf;
 }
 
-uint64_t dirty_size(const Inode& inode) { return inode.type() == format::REGULAR ? inode.size() : 0; }
+// The content waits once, with its inode.
+uint64_t dirty_size(const Inode& inode) {
+  return inode.type() == format::REGULAR && !is_further_name(inode) ? inode.size() : 0;
+}
+
+// What a further name's record has of its own.
+void copy_own_part(const Inode& from, Inode& to) {
+  to.set_id(from.id());
+  to.set_link_of(from.link_of());
+  to.set_parent(from.parent());
+  to.set_name(from.name());
+  to.clear_home();
+  if (from.has_home()) *to.mutable_home() = from.home();
+  to.set_persisted_generation(from.persisted_generation());
+  to.set_persisted_attributes_version(from.persisted_attributes_version());
+  to.set_queued(from.queued());
+  to.set_queued_due_ns(from.queued_due_ns());
+  to.set_dirty_since_ns(from.dirty_since_ns());
+  to.set_claimed_key(from.claimed_key());
+  to.set_claimed_mount(from.claimed_mount());
+}
+
+int strictness(WritePolicy policy) {
+  switch (policy) {
+    case WritePolicy::kTransient: return 0;
+    case WritePolicy::kWriteBack: return 1;
+    case WritePolicy::kNoCache: return 2;
+    case WritePolicy::kWriteThrough: return 3;
+  }
+  return 3;
+}
 
 }  // namespace
 
@@ -25,11 +57,26 @@ Result<void> check_name(std::string_view name) {
   return {};
 }
 
-Result<std::optional<Inode>> Tables::find_inode(InodeId inode, kv::Isolation isolation) {
-  TRY_ASSIGN(const auto value, txn_.get(format::inode_key(inode), isolation));
+Result<std::optional<Inode>> Tables::find_stored(InodeId id, kv::Isolation isolation) {
+  TRY_ASSIGN(const auto value, txn_.get(format::inode_key(id), isolation));
   if (!value) return std::optional<Inode>{};
   TRY_ASSIGN(auto record, format::decode<Inode>(*value));
   return std::optional<Inode>(std::move(record));
+}
+
+Result<std::optional<Inode>> Tables::find_inode(InodeId inode, kv::Isolation isolation) {
+  TRY_ASSIGN(auto record, find_stored(inode, isolation));
+  if (record && is_further_name(*record)) return find_stored(InodeId(record->link_of()), isolation);
+  return record;
+}
+
+Result<std::optional<Inode>> Tables::find_record(InodeId id, kv::Isolation isolation) {
+  TRY_ASSIGN(auto record, find_stored(id, isolation));
+  if (!record || !is_further_name(*record)) return record;
+  TRY_ASSIGN(auto inode, find_stored(InodeId(record->link_of()), isolation));
+  if (!inode) return fail(ErrorCode::kCorrupt, "a further name, record " + std::to_string(id.value()) + ", has no inode");
+  copy_own_part(*record, *inode);
+  return inode;
 }
 
 Result<Inode> Tables::load_inode(InodeId inode, kv::Isolation isolation) {
@@ -48,10 +95,14 @@ Result<Inode> Tables::load_parent(InodeId directory) {
 }
 
 void Tables::put_inode(const Inode& inode) {
-  txn_.put(format::inode_key(InodeId(inode.id())), format::encode(inode));
+  const std::string key = format::inode_key(InodeId(inode.id()));
+  if (!is_further_name(inode)) return txn_.put(key, format::encode(inode));
+  Inode own;
+  copy_own_part(inode, own);
+  txn_.put(key, format::encode(own));
 }
 
-void Tables::erase_inode(const Inode& inode) {
+Result<void> Tables::erase_inode(const Inode& inode) {
   const InodeId id(inode.id());
   txn_.erase(format::inode_key(id));
   if (is_directory(inode)) {
@@ -64,29 +115,41 @@ void Tables::erase_inode(const Inode& inode) {
   }
   count(kInodeCount, -1);
   if (inode.type() == format::REGULAR) count(kByteCount, -static_cast<int64_t>(inode.size()));
+  if (inode.link_group().empty()) return {};
+  const std::string group_key = format::link_group_key(MountId(inode.link_mount()), inode.link_group());
+  TRY_ASSIGN(const auto value, txn_.get(group_key));
+  if (!value) return {};
+  TRY_ASSIGN(const auto group, format::decode<format::LinkGroup>(*value));
+  if (group.inode() == inode.id()) txn_.erase(group_key);
+  return {};
 }
 
-Inode Tables::make_inode(InodeId id, FileType type, InodeId parent, std::string_view name, uint32_t permissions,
-                         uint32_t uid, uint32_t gid) {
+Inode Tables::make_unnamed_inode(InodeId id, FileType type, uint32_t permissions, uint32_t uid, uint32_t gid) {
   Inode inode;
   inode.set_id(id.value());
   inode.set_type(type);
   inode.set_permissions(permissions & 07777);
   inode.set_uid(uid);
   inode.set_gid(gid);
-  inode.set_links(1);
   inode.set_atime_ns(now_ns_);
   inode.set_mtime_ns(now_ns_);
   inode.set_ctime_ns(now_ns_);
   inode.set_btime_ns(now_ns_);
-  inode.set_parent(parent.value());
-  inode.set_name(std::string(name));
   inode.set_generation(1);
   inode.set_attributes_version(1);
+  count(kInodeCount, 1);
+  return inode;
+}
+
+Inode Tables::make_inode(InodeId id, FileType type, InodeId parent, std::string_view name, uint32_t permissions,
+                         uint32_t uid, uint32_t gid) {
+  Inode inode = make_unnamed_inode(id, type, permissions, uid, gid);
+  inode.set_links(1);
+  inode.set_parent(parent.value());
+  inode.set_name(std::string(name));
   put_dentry(parent, name, {id, type});
   touch_directory(parent, now_ns_);
   if (type == format::DIRECTORY) count_subdirectory(parent, 1);
-  count(kInodeCount, 1);
   return inode;
 }
 
@@ -96,6 +159,27 @@ void Tables::attributes_changed(Inode& inode) {
   const bool committed = inode.has_home() || inode.queued() != format::NOT_QUEUED || is_directory(inode);
   const bool has_place = inode.links() != 0 && InodeId(inode.parent()) != kRootInode;
   if (committed && has_place && !inode.transient()) enqueue(inode, format::ORDINARY, now_ns_);
+}
+
+void Tables::put_first_xattr(Inode& inode, std::string_view name, const std::string& value) {
+  txn_.put(format::xattr_key(InodeId(inode.id()), name), value);
+  inode.set_xattr_bytes(inode.xattr_bytes() + name.size() + 1 + value.size());
+}
+
+Result<void> Tables::inherit_acl(const Inode& directory, const Caller& caller, Inode& inode) {
+  std::optional<std::string> value;
+  if (directory.xattr_bytes() != 0) {
+    TRY_ASSIGN(value, txn_.get(format::xattr_key(InodeId(directory.id()), kDefaultAcl)));
+  }
+  if (!value) {
+    inode.set_permissions(inode.permissions() & ~(caller.umask & 0777));
+    return {};
+  }
+  TRY_ASSIGN(Acl acl, Acl::decode(*value));
+  inode.set_permissions(acl.restrict_to(inode.permissions()));
+  if (!acl.minimal()) put_first_xattr(inode, kAccessAcl, acl.encode());
+  if (is_directory(inode)) put_first_xattr(inode, kDefaultAcl, *value);
+  return {};
 }
 
 Result<std::optional<Tables::DentryRef>> Tables::find_dentry(InodeId parent, std::string_view name) {
@@ -137,6 +221,113 @@ void Tables::touch_directory(InodeId directory, int64_t mtime_ns) {
 
 void Tables::count_subdirectory(InodeId directory, int64_t delta) {
   txn_.add(format::subdirectories_key(directory), delta);
+}
+
+Result<Inode> Tables::load_name(const Inode& inode, InodeId parent, std::string_view name) {
+  if (InodeId(inode.parent()) == parent && inode.name() == name) return inode;
+  TRY_ASSIGN(const auto value, txn_.get(format::further_name_key(InodeId(inode.id()), parent, name)));
+  if (value) {
+    TRY_ASSIGN(const auto row, format::decode<format::FurtherName>(*value));
+    TRY_ASSIGN(auto record, find_stored(InodeId(row.record()), kv::Isolation::kSerializable));
+    if (record) {
+      Inode joined = inode;
+      copy_own_part(*record, joined);
+      return joined;
+    }
+  }
+  return fail(ErrorCode::kCorrupt, "inode " + std::to_string(inode.id()) + " does not know its name '" +
+                                       std::string(name) + "'");
+}
+
+Result<std::vector<Inode>> Tables::further_names(const Inode& inode) {
+  std::vector<Inode> names;
+  if (inode.links() <= 1 || is_directory(inode)) return names;
+  auto range = format::further_name_range(InodeId(inode.id()));
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, txn_.get_range(range.begin, range.end));
+    for (const auto& entry : page.rows) {
+      TRY_ASSIGN(const auto row, format::decode<format::FurtherName>(entry.value));
+      TRY_ASSIGN(const auto record, find_stored(InodeId(row.record()), kv::Isolation::kSerializable));
+      if (!record) return fail(ErrorCode::kCorrupt, "a name of inode " + std::to_string(inode.id()) + " has no record");
+      Inode& joined = names.emplace_back(inode);
+      copy_own_part(*record, joined);
+    }
+    more = page.more;
+    if (more) range.begin = kv::key_after(page.rows.back().key);
+  }
+  return names;
+}
+
+Result<Inode> Tables::add_further_name(const Inode& inode, InodeId id, InodeId parent, std::string_view name) {
+  if (inode.links() > kLinksMax)
+    return fail(ErrorCode::kTooManyLinks, "a file has at most " + std::to_string(kLinksMax) + " names");
+  Inode own;
+  own.set_id(id.value());
+  own.set_link_of(inode.id());
+  Inode record = inode;
+  copy_own_part(own, record);
+  move_name(record, parent, name);
+  return record;
+}
+
+void Tables::move_name(Inode& record, InodeId parent, std::string_view name) {
+  if (is_further_name(record)) {
+    const InodeId inode(record.link_of());
+    if (!record.name().empty()) txn_.erase(format::further_name_key(inode, InodeId(record.parent()), record.name()));
+    format::FurtherName row;
+    row.set_record(record.id());
+    txn_.put(format::further_name_key(inode, parent, name), format::encode(row));
+  }
+  record.set_parent(parent.value());
+  record.set_name(std::string(name));
+  put_inode(record);
+}
+
+Result<bool> Tables::erase_further_name(Inode record) {
+  dequeue(record);
+  TRY_ASSIGN(const bool released, release_keys(record));
+  txn_.erase(format::further_name_key(InodeId(record.link_of()), InodeId(record.parent()), record.name()));
+  txn_.erase(format::inode_key(InodeId(record.id())));
+  return released;
+}
+
+void Tables::join_group(Inode& inode, MountId mount, std::string_view group, const format::LinkGroup& row) {
+  inode.set_link_group(std::string(group));
+  inode.set_link_mount(mount.value());
+  txn_.put(format::link_group_key(mount, group), format::encode(row));
+}
+
+Result<bool> Tables::requeue_further_names(const Inode& inode) {
+  TRY_ASSIGN(auto names, further_names(inode));
+  bool any = false;
+  for (Inode& record : names) {
+    if (fully_persisted(record) || record.queued() != format::NOT_QUEUED) continue;
+    enqueue(record, format::ORDINARY, now_ns_);
+    put_inode(record);
+    any = true;
+  }
+  return any;
+}
+
+Result<WritePolicy> Tables::policy_of(const Inode& record, const PathRules& rules) {
+  if (const auto uniform = rules.uniform_policy()) return *uniform;
+  TRY_ASSIGN(const auto place, place_of(record));
+  WritePolicy policy = rules.policy(place.path);
+  if (record.links() <= 1 || is_directory(record)) return policy;
+  const auto consider = [&](const Inode& other) -> Result<void> {
+    TRY_ASSIGN(const auto other_place, place_of(other));
+    const WritePolicy wanted = rules.policy(other_place.path);
+    if (strictness(wanted) > strictness(policy)) policy = wanted;
+    return {};
+  };
+  Inode inode = record;
+  if (is_further_name(record)) {
+    TRY_ASSIGN(inode, load_inode(InodeId(record.link_of())));
+    TRY(consider(inode));
+  }
+  TRY_ASSIGN(const auto names, further_names(inode));
+  for (const Inode& other : names) TRY(consider(other));
+  return policy;
 }
 
 Result<Tables::Place> Tables::place_of(const Inode& inode, kv::Isolation isolation) {
@@ -208,6 +399,7 @@ void Tables::dequeue(Inode& inode) {
 }
 
 void Tables::requeue(Inode& inode, WritePolicy policy, format::QueueClass queue_class) {
+  if (is_further_name(inode)) return enqueue(inode, format::ORDINARY, now_ns_);  // policy is its inode's affair
   const bool unpersisted_file = inode.type() == format::REGULAR && !content_persisted(inode);
   if (policy == WritePolicy::kTransient && !content_persisted(inode)) {
     set_transient(inode, true);
@@ -352,6 +544,7 @@ Result<Unlinked> Tables::remove_entry(InodeId parent, std::string_view name, Den
     TRY(erase_tree_job(id));
   }
   erase_dentry(parent, name, dentry.type);
+  if (dentry.type != format::DIRECTORY && inode.links() > 1) return remove_one_name(std::move(inode), parent, name);
   dequeue(inode);
   set_transient(inode, false);
   Unlinked unlinked{.inode = id, .type = dentry.type};
@@ -365,8 +558,60 @@ Result<Unlinked> Tables::remove_entry(InodeId parent, std::string_view name, Den
   TRY_ASSIGN(unlinked.erases_object, release_keys(inode));
   unlinked.local_file = LocalFileId(inode.local_file());
   txn_.erase(format::writing_key(id));
-  erase_inode(inode);
+  TRY(erase_inode(inode));
   return unlinked;
+}
+
+Result<Unlinked> Tables::remove_one_name(Inode inode, InodeId parent, std::string_view name) {
+  Unlinked unlinked{.inode = InodeId(inode.id()), .type = inode.type(), .last_name = false};
+  TRY_ASSIGN(Inode record, load_name(inode, parent, name));
+  if (is_further_name(record)) {
+    TRY_ASSIGN(unlinked.erases_object, erase_further_name(std::move(record)));
+  } else {
+    TRY_ASSIGN(unlinked.erases_object, promote_further_name(inode));
+  }
+  inode.set_links(inode.links() - 1);
+  inode.set_ctime_ns(now_ns_);
+  put_inode(inode);
+  return unlinked;
+}
+
+Result<bool> Tables::promote_further_name(Inode& inode) {
+  const InodeId id(inode.id());
+  TRY_ASSIGN(auto names, further_names(inode));
+  if (names.empty()) return fail(ErrorCode::kCorrupt, "inode " + std::to_string(inode.id()) + " lacks a name");
+  // The object under a further name serves as well, unless a write to it may be under way.
+  for (Inode& record : names) {
+    if (!content_persisted(record) || !record.claimed_key().empty()) continue;
+    const MountId mount(record.home().mount());
+    TRY_ASSIGN(const auto owner, find_owner(mount, record.home().key()));
+    if (!owner || owner->inode() != record.id()) continue;
+    TRY_ASSIGN(const bool released, release_keys(inode));
+    const bool waits = record.queued() != format::NOT_QUEUED || inode.queued() != format::NOT_QUEUED;
+    dequeue(record);
+    inode.clear_claimed_key();
+    inode.clear_claimed_mount();
+    *inode.mutable_home() = record.home();
+    inode.set_persisted_generation(record.persisted_generation());
+    inode.set_persisted_attributes_version(record.persisted_attributes_version());
+    inode.set_parent(record.parent());
+    inode.set_name(record.name());
+    put_owner(mount, record.home().key(), id);
+    txn_.erase(format::further_name_key(id, InodeId(record.parent()), record.name()));
+    txn_.erase(format::inode_key(InodeId(record.id())));
+    if (waits || !fully_persisted(inode))
+      enqueue(inode, inode.queued() == format::URGENT ? format::URGENT : format::ORDINARY, now_ns_);
+    return released;
+  }
+  // Else its content goes on living where it lives, and its object follows, as after a rename over the further name.
+  Inode& record = names.front();
+  inode.set_parent(record.parent());
+  inode.set_name(record.name());
+  const bool waits = inode.has_home() || !inode.claimed_key().empty() || inode.queued() != format::NOT_QUEUED;
+  TRY_ASSIGN(const bool released, erase_further_name(std::move(record)));
+  if (waits && !inode.transient())
+    enqueue(inode, inode.queued() == format::URGENT ? format::URGENT : format::ORDINARY, now_ns_);
+  return released;
 }
 
 void Tables::count(std::string_view counter, int64_t delta) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/ids.h"
 #include "base/result.h"
@@ -28,16 +29,24 @@ class Tables {
   int64_t now_ns() const { return now_ns_; }
 
   // --- inodes
+  // The id of a further name's record stands for its inode.
   Result<std::optional<Inode>> find_inode(InodeId inode, kv::Isolation isolation = kv::Isolation::kSerializable);
   Result<Inode> load_inode(InodeId inode, kv::Isolation isolation = kv::Isolation::kSerializable);  // kNotFound
+  // Of a further name: its own record, completed with what it shares with its inode.
+  Result<std::optional<Inode>> find_record(InodeId id, kv::Isolation isolation = kv::Isolation::kSerializable);
   // A directory in which names may be changed: kNotFound when removed, kNotDirectory, kPermission for the root.
   Result<Inode> load_parent(InodeId directory);
+  // Of a further name: what is its own.
   void put_inode(const Inode& inode);
-  // The record, its counters and its xattrs.
-  void erase_inode(const Inode& inode);
+  // The record, its counters, its xattrs and its group.
+  Result<void> erase_inode(const Inode& inode);
+  // A new inode with times of now and without a name.
+  Inode make_unnamed_inode(InodeId id, FileType type, uint32_t permissions, uint32_t uid, uint32_t gid);
   // A new inode with times of now, its dentry, and the parent's mtime.
   Inode make_inode(InodeId id, FileType type, InodeId parent, std::string_view name, uint32_t permissions, uint32_t uid,
                    uint32_t gid);
+  // For a new inode: the directory's default ACL, or else the umask, decides what is left of its permissions.
+  Result<void> inherit_acl(const Inode& directory, const Caller& caller, Inode& inode);
 
   // What travels as object metadata changed: it is to be persisted. put_inode() is the caller's.
   void attributes_changed(Inode& inode);
@@ -55,6 +64,22 @@ class Tables {
   void touch_directory(InodeId directory, int64_t mtime_ns);
   void count_subdirectory(InodeId directory, int64_t delta);
 
+  // --- hard links
+  // The record that speaks of the object under this name of `inode`: its own, or a further name's.
+  Result<Inode> load_name(const Inode& inode, InodeId parent, std::string_view name);
+  Result<std::vector<Inode>> further_names(const Inode& inode);
+  // A new name besides the ones the inode has; neither its dentry nor its count of links. kTooManyLinks.
+  Result<Inode> add_further_name(const Inode& inode, InodeId id, InodeId parent, std::string_view name);
+  // The record now speaks of another name; neither its dentries nor its inode's ctime.
+  void move_name(Inode& record, InodeId parent, std::string_view name);
+  // Gives up the name's keys and its record. Whether there is an object to erase.
+  Result<bool> erase_further_name(Inode record);
+  // Gives the objects of all names a group, if they have none.
+  void join_group(Inode& inode, MountId mount, std::string_view group, const format::LinkGroup& row);
+  // Queues the further names whose objects are not their inode's any more. Requires: the inode's content is persisted.
+  // Whether there are any.
+  Result<bool> requeue_further_names(const Inode& inode);
+
   // --- places
   struct Place {
     std::string path;       // in the namespace
@@ -65,6 +90,8 @@ class Tables {
   Result<Place> place_of(const Inode& inode, kv::Isolation isolation = kv::Isolation::kSerializable);
   // Whether `inode` is `ancestor` or lies below it.
   Result<bool> is_below(const Inode& inode, InodeId ancestor);
+  // By the path; of an inode with several names the strictest of all their paths' policies.
+  Result<WritePolicy> policy_of(const Inode& record, const PathRules& rules);
 
   // --- the queue
   // Puts the inode's entry where it belongs, if it waits for anything; changes the record, the caller puts it.
@@ -99,13 +126,20 @@ class Tables {
   Result<void> erase_tree_job(InodeId directory);
 
   // --- the end of an inode
-  // Takes the dentry away, and with it the inode: off the queue, keys given up, record erased, or kept as an orphan while
-  // in use. kNotEmpty for a directory with entries.
+  // Takes the dentry away, and with an inode's last name the inode: off the queue, keys given up, record erased, or kept as an
+  // orphan while in use. kNotEmpty for a directory with entries.
   Result<Unlinked> remove_entry(InodeId parent, std::string_view name, DentryRef dentry, bool in_use);
 
   void count(std::string_view counter, int64_t delta);
 
  private:
+  Result<std::optional<Inode>> find_stored(InodeId id, kv::Isolation isolation);
+  void put_first_xattr(Inode& inode, std::string_view name, const std::string& value);
+  // One of several names goes.
+  Result<Unlinked> remove_one_name(Inode inode, InodeId parent, std::string_view name);
+  // The first name goes: a further one takes its place. Whether there is an object to erase.
+  Result<bool> promote_further_name(Inode& inode);
+
   kv::Txn& txn_;
   const int64_t now_ns_;
 };

@@ -17,6 +17,19 @@ void look_again(Tables& tables, Inode& inode, WritePolicy policy, std::string_vi
   tables.put_inode(inode);
 }
 
+Result<void> look_again_at_name(Tables& tables, Inode& inode, InodeId directory, const std::string& name,
+                                std::string_view key, const PathRules& rules) {
+  TRY_ASSIGN(Inode record, tables.load_name(inode, directory, name));
+  TRY_ASSIGN(const WritePolicy policy, tables.policy_of(record, rules));
+  if (is_further_name(record)) {
+    // The policy of this name may be its inode's.
+    TRY_ASSIGN(const auto first, tables.place_of(inode));
+    look_again(tables, inode, policy, first.key);
+  }
+  look_again(tables, record, policy, key);
+  return {};
+}
+
 // The directory was listed completely under its old prefix: from here on it reads the one under its path.
 Result<void> retarget_lower(Tables& tables, Inode& directory, const Tables::Place& place) {
   if (directory.has_lower() && directory.lower().prefix() == place.key) return {};
@@ -89,7 +102,11 @@ Result<Namespace::TreeStep> Namespace::tree_step(InodeId job_id, size_t entries_
         }
         TRY_ASSIGN(Inode inode, tables.load_inode(InodeId(dentry.inode())));
         const std::string name(format::dentry_name(row.key));
-        look_again(tables, inode, rules->policy(place.path + '/' + name), place.key + name);
+        if (inode.links() <= 1) {
+          look_again(tables, inode, rules->policy(place.path + '/' + name), place.key + name);
+        } else {
+          TRY(look_again_at_name(tables, inode, id, name, place.key + name, *rules));
+        }
         if (budget > 0) --budget;
       }
       if (!descended && !page.more) job.mutable_stack()->RemoveLast();

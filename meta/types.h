@@ -20,6 +20,9 @@ inline constexpr size_t kXattrValueBytesMax = 65'536;
 // Objects that had to get out of the way of another inode's object, for a moment; never shown.
 inline constexpr std::string_view kParkingPrefix = ".weir-parked/";
 
+// Names of one inode. Each has an object of its own in the bucket.
+inline constexpr uint32_t kLinksMax = 1'000;
+
 inline constexpr size_t kXattrListBytesMax = 65'536;    // of all names of an inode, with their NULs
 
 using format::FileType;
@@ -51,6 +54,11 @@ struct Caller {
   uint32_t umask = 0;
 };
 
+// Of a new name: set-group-id directories hand their group on.
+inline uint32_t group_of_child(const format::Inode& parent, const Caller& caller) {
+  return (parent.permissions() & 02000) != 0 ? parent.gid() : caller.gid;
+}
+
 // Only what is set changes. Changing anything sets ctime to now.
 struct AttributeChange {
   std::optional<uint32_t> permissions;
@@ -78,12 +86,20 @@ inline bool fully_persisted(const Inode& inode) {
 // What so many bytes take on a disk, without holes.
 inline uint64_t block_bytes(uint64_t size) { return (size + 4'095) / 4'096 * 4'096; }
 
+inline bool is_device(FileType type) { return type == format::CHAR_DEVICE || type == format::BLOCK_DEVICE; }
+// Has neither content nor a target.
+inline bool is_special(FileType type) { return is_device(type) || type == format::FIFO || type == format::SOCKET; }
 inline bool is_directory(const Inode& inode) { return inode.type() == format::DIRECTORY; }
 
-// What lost its last name.
+// A record that speaks of a name of an inode besides its first one, and of the object under that name. All else in it is its
+// inode's: see Inode.link_of in format/records.proto.
+inline bool is_further_name(const Inode& record) { return record.link_of() != 0; }
+
+// What lost a name.
 struct Unlinked {
   InodeId inode{};
   FileType type = format::REGULAR;
+  bool last_name = true;
   LocalFileId local_file{};  // of an inode that is gone for good: the page store may forget it; else 0
   bool erases_object = false;
 };

@@ -32,7 +32,7 @@ Result<LocalFileId> Namespace::reclaim(InodeId inode) {
     if (!record || record->links() != 0) return LocalFileId(0);
     TRY(tables.release_keys(*record));
     tables.txn().erase(format::writing_key(inode));
-    tables.erase_inode(*record);
+    TRY(tables.erase_inode(*record));
     return LocalFileId(record->local_file());
   });
 }

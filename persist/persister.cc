@@ -185,7 +185,7 @@ class Persister::Impl {
   }
 
   Result<std::optional<QueueItem>> item(InodeId id) {
-    const auto inode = names_.load(id);
+    const auto inode = names_.load_record(id);
     if (failed_with(inode, ErrorCode::kNotFound)) return std::optional<QueueItem>{};
     if (!inode) return fail(inode.error());
     if (inode->queued() == format::NOT_QUEUED) return std::optional<QueueItem>{};
@@ -291,7 +291,7 @@ class Persister::Impl {
       const auto entries = names_.queued(queue_class, kEndOfTime, std::nullopt, kOldestLookedAt);
       if (!entries) continue;
       for (const auto& entry : *entries) {
-        const auto inode = names_.load(entry.inode);
+        const auto inode = names_.load_record(entry.inode);
         if (inode && inode->dirty_since_ns() != 0) oldest_ns = std::min(oldest_ns, inode->dirty_since_ns());
       }
     }

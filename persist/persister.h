@@ -83,7 +83,7 @@ class Persister {
   struct Events {
     // The local copy may go; under NO_CACHE the receiver drops it.
     std::function<void(InodeId, LocalFileId, meta::WritePolicy)> persisted;
-    // A bucket's object was kept under another name beside `inode`.
+    // A bucket's object was kept under another name beside the record `inode`.
     std::function<void(InodeId, const std::string& kept_as)> conflict;
     // The kernel's idea of an inode's xattrs or attributes (user.weir.state) is stale.
     std::function<void(InodeId)> state_changed;

@@ -72,7 +72,8 @@ Result<Publisher::Standing> Publisher::inspect(const meta::Claim& claim, ufs::Un
       const bool at_home = claim.inode.has_home() && claim.inode.home().key() == claim.key &&
                            claim.inode.home().etag() == head->info.etag;
       if (at_home) return replace;  // it is known; what is wanted is to write it anew
-      const bool current = head->attributes.user == meta::to_object(claim.inode, names_.volume_id()).user;
+      const bool current =
+          head->attributes.user == meta::to_object(claim.inode, names_.volume_id(), claim.key).user;
       return Standing{.published = Published{.etag = head->info.etag,
                                              .attributes_version = current ? claim.inode.attributes_version() : 0,
                                              .written = false}};

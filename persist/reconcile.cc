@@ -35,7 +35,7 @@ meta::PersistedObject persisted(const meta::Claim& claim, const Publisher::Publi
 }  // namespace
 
 void Reconciler::work(Queue::Job job) {
-  const auto inode = parts_.names.load(job.inode);
+  const auto inode = parts_.names.load_record(job.inode);
   const int64_t now_ns = unix_ns(parts_.names.clock().wall_now());
   if (!inode || inode->queued() == format::NOT_QUEUED || inode->queued_due_ns() > now_ns) {
     if (!inode && inode.error() != ErrorCode::kNotFound)
@@ -77,8 +77,8 @@ Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount,
     if (failed_with(claim, ErrorCode::kNotFound)) return Outcome::kDone;
     if (!claim) return fail(claim.error());
     const bool content_clean = meta::content_persisted(claim->inode);
-    if (claim->policy == meta::WritePolicy::kTransient && !content_clean) return Outcome::kDone;
-    if (claim->inode.quarantined() && !content_clean)
+    if (claim->policy == meta::WritePolicy::kTransient && !content_clean && !claim->source) return Outcome::kDone;
+    if (claim->inode.quarantined() && !content_clean && !claim->source)
       return fail(ErrorCode::kCorrupt, "the file is quarantined: its bytes are lost or rotten");
     *mount = claim->mount;
     TRY(failpoint("persist.claimed"));
@@ -122,6 +122,7 @@ void Reconciler::settle(const meta::Claim& claim, const meta::PersistOutcome& ou
     }
     if (parts_.events.persisted) parts_.events.persisted(inode, outcome.local_file, claim.policy);
   }
+  if (outcome.queued_names) parts_.queue.wake();
   if (parts_.events.state_changed && !outcome.gone) parts_.events.state_changed(inode);
 }
 
@@ -141,7 +142,7 @@ Result<meta::PersistedObject> Reconciler::bring(const meta::Claim& claim, ufs::U
     ++parts_.counters.persisted_files;
     return persisted(claim, uploaded.published, uploaded.size);
   }
-  if (meta::content_persisted(inode)) return copy_home(claim, store, attempt);
+  if (claim.source || meta::content_persisted(inode)) return copy_content(claim, store, attempt);
 
   auto uploaded = parts_.uploader.upload_file(claim, store, attempt);
   if (failed_with(uploaded, ErrorCode::kNotFound)) {
@@ -154,13 +155,13 @@ Result<meta::PersistedObject> Reconciler::bring(const meta::Claim& claim, ufs::U
   return persisted(claim, uploaded->published, uploaded->size);
 }
 
-Result<meta::PersistedObject> Reconciler::copy_home(const meta::Claim& claim, ufs::UnderStore& store,
-                                                    Activity::Attempt& attempt) {
-  const format::Home& home = claim.inode.home();
+Result<meta::PersistedObject> Reconciler::copy_content(const meta::Claim& claim, ufs::UnderStore& store,
+                                                       Activity::Attempt& attempt) {
+  const format::Home& home = claim.source ? *claim.source : claim.inode.home();
   if (MountId(home.mount()) != claim.mount)
     return fail(ErrorCode::kInternal, "the home of " + claim.path + " is below another mount point");
   attempt.phase = Phase::kCopying;
-  const bool in_place = lies_at(claim.inode, claim.mount, claim.key);
+  const bool in_place = home.key() == claim.key;
   const meta::OwnerToken own{.volume_id = parts_.names.volume_id(),
                              .inode = InodeId(claim.inode.id()),
                              .generation = Generation(claim.inode.generation())};
@@ -178,7 +179,7 @@ Result<meta::PersistedObject> Reconciler::copy_home(const meta::Claim& claim, uf
                           {.source_if_match = etag,
                            .conditions = in_place ? ufs::Conditions{.if_match = etag} : conditions,
                            .attributes = meta::to_copied_object(source->attributes, claim.inode,
-                                                                parts_.names.volume_id())},
+                                                                parts_.names.volume_id(), claim.key)},
                           parts_.deadlines.copy(home.size()));
       });
   if (lost) return replace_lost_home(claim, store, attempt);
@@ -193,6 +194,12 @@ Result<meta::PersistedObject> Reconciler::copy_home(const meta::Claim& claim, uf
 Result<meta::PersistedObject> Reconciler::replace_lost_home(const meta::Claim& claim, ufs::UnderStore& store,
                                                             Activity::Attempt& attempt) {
   const meta::Inode& inode = claim.inode;
+  if (claim.source) {
+    // Its inode's object may have moved or been written anew meanwhile; else the next listing tells what became of it.
+    const auto linked = parts_.names.load(InodeId(inode.link_of()));
+    if (linked) parts_.lower.refresh_in_background(InodeId(linked->parent()));
+    return fail(ErrorCode::kBusy, "object '" + claim.source->key() + "' was changed before it could be copied");
+  }
   if (lies_at(inode, claim.mount, claim.key)) {
     // Only attributes were to be written. The bucket's version is the newer one: the next listing takes it in.
     parts_.lower.refresh_in_background(InodeId(inode.parent()));
@@ -214,12 +221,18 @@ Result<bool> Reconciler::clear_way(const meta::Claim& claim) {
   if (!parts_.queue.try_take(in_the_way.inode)) return false;
   const auto moved = move_away(claim, in_the_way.inode);
   parts_.queue.finish(in_the_way);
+  parts_.queue.wake();  // it may not have waited before
   parts_.activity.changed(in_the_way.inode);
   TRY(moved);
   return true;
 }
 
 Result<void> Reconciler::move_away(const meta::Claim& blocked, InodeId in_the_way) {
+  const auto record = parts_.names.load_record(in_the_way);
+  if (failed_with(record, ErrorCode::kNotFound)) return {};
+  if (!record) return fail(record.error());
+  // The object of a further name can be made again from its inode's at any time.
+  if (meta::is_further_name(*record)) return parts_.names.rehome(in_the_way, blocked.mount, blocked.key, "", "");
   const auto claim = parts_.names.claim(in_the_way);
   if (failed_with(claim, ErrorCode::kNotFound)) {
     // Without a name, but alive: it is open. Its content is moved out of the way just the same.

@@ -70,7 +70,8 @@ class Reconciler {
   Result<void> park(const meta::Inode& inode, ufs::UnderStore& store);
 
   Result<meta::PersistedObject> bring(const meta::Claim& claim, ufs::UnderStore& store, Activity::Attempt& attempt);
-  Result<meta::PersistedObject> copy_home(const meta::Claim& claim, ufs::UnderStore& store, Activity::Attempt& attempt);
+  // Of a further name its inode's home, else its own, to where it belongs.
+  Result<meta::PersistedObject> copy_content(const meta::Claim& claim, ufs::UnderStore& store, Activity::Attempt& attempt);
   // The home's object was changed or removed by others before it could be copied.
   Result<meta::PersistedObject> replace_lost_home(const meta::Claim& claim, ufs::UnderStore& store,
                                                   Activity::Attempt& attempt);

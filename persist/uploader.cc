@@ -110,7 +110,7 @@ struct Uploader::Multipart {
 Result<Uploader::Uploaded> Uploader::upload_record(const meta::Claim& claim, ufs::UnderStore& store) {
   std::string body;
   if (claim.inode.type() == format::SYMLINK) body = meta::encode_symlink(claim.inode.symlink_target());
-  const ufs::ObjectAttributes attributes = meta::to_object(claim.inode, names_.volume_id());
+  const ufs::ObjectAttributes attributes = meta::to_object(claim.inode, names_.volume_id(), claim.key);
   TRY_ASSIGN(auto published, publisher_.publish(claim, store, body.size(), [&](const ufs::Conditions& conditions) {
     return store.put(claim.key, bytes_of(body), {attributes, conditions}, deadlines_.reply());
   }));
@@ -147,7 +147,7 @@ Result<Uploader::Uploaded> Uploader::upload_whole(const meta::Claim& claim, ufs:
   TRY(failpoint("persist.read"));
   TRY(proof.check());
 
-  const ufs::ObjectAttributes attributes = meta::to_object(claim.inode, names_.volume_id());
+  const ufs::ObjectAttributes attributes = meta::to_object(claim.inode, names_.volume_id(), claim.key);
   TRY_ASSIGN(auto published, publisher_.publish(claim, store, size, [&](const ufs::Conditions& conditions) {
     return store.put(claim.key, buffer.span, {attributes, conditions}, deadlines_.transfer(size));
   }));
@@ -224,8 +224,9 @@ Result<void> Uploader::open_multipart(const meta::Claim& claim, ufs::UnderStore&
     }
   }
 
-  TRY_ASSIGN(upload.id, store.create_multipart(claim.key, meta::to_object(claim.inode, names_.volume_id()),
-                                               deadlines_.reply()));
+  TRY_ASSIGN(upload.id,
+             store.create_multipart(claim.key, meta::to_object(claim.inode, names_.volume_id(), claim.key),
+                                    deadlines_.reply()));
   TRY(failpoint("persist.multipart_created"));
   progress.set_upload_mount(claim.mount.value());
   progress.set_upload_key(claim.key);

@@ -2,6 +2,11 @@
 #include "volume/local_volume.h"
 
 namespace weir::volume {
+namespace {
+
+constexpr int kUnnamedTries = 3;
+
+}  // namespace
 
 Result<Volume::Created> LocalVolume::create(InodeId parent, std::string_view name, uint32_t permissions,
                                             const meta::Caller& caller, const OpenOptions& options) {
@@ -25,9 +30,35 @@ Result<Volume::Created> LocalVolume::create(InodeId parent, std::string_view nam
   return Created{entry, std::move(file)};
 }
 
+Result<Volume::Created> LocalVolume::create_unnamed(InodeId directory, uint32_t permissions,
+                                                    const meta::Caller& caller, const OpenOptions& options) {
+  foreground_.note();
+  // Nobody can know the file yet but the scan for orphans: starting over is rare, and right.
+  auto created = create_unnamed_once(directory, permissions, caller, options);
+  for (int tries = 1; tries < kUnnamedTries && failed_with(created, ErrorCode::kStale); ++tries)
+    created = create_unnamed_once(directory, permissions, caller, options);
+  return created;
+}
+
+Result<Volume::Created> LocalVolume::create_unnamed_once(InodeId directory, uint32_t permissions,
+                                                         const meta::Caller& caller, const OpenOptions& options) {
+  TRY_ASSIGN(const LocalFileId id, names_->new_local_file_id());
+  TRY_ASSIGN(auto local, pages_.create(id));
+  const uint64_t endings = files_->endings();
+  auto made = names_->create_unnamed_file(directory, permissions, caller, id);
+  if (!made.has_value()) {
+    // Kept when the outcome is unknown: the next scan for orphans, or recovery, removes it.
+    if (made.error() != ErrorCode::kMayHaveHappened) pages_.remove(id);
+    return fail(std::move(made).error());
+  }
+  TRY_ASSIGN(auto file, files_->open_created(*made, std::move(local), options, endings));
+  TRY_ASSIGN(const Entry entry, entry_of(*made, endings));
+  return Created{entry, std::move(file)};
+}
+
 Result<std::unique_ptr<OpenFile>> LocalVolume::open_file(InodeId inode, const OpenOptions& options) {
-  TRY(load(inode));
-  return files_->open(inode, options);
+  TRY_ASSIGN(const auto record, load(inode));
+  return files_->open(InodeId(record.id()), options);
 }
 
 Result<void> LocalVolume::sync_directory(InodeId) { return names_->kv().sync(); }

@@ -40,6 +40,9 @@ class LocalVolume final : public Volume {
                                const meta::Caller& caller) override;
   Result<Entry> make_symlink(InodeId parent, std::string_view name, std::string_view target,
                              const meta::Caller& caller) override;
+  Result<Entry> make_node(InodeId parent, std::string_view name, meta::FileType type, uint32_t permissions, uint64_t rdev,
+                          const meta::Caller& caller) override;
+  Result<Entry> link(InodeId inode, InodeId new_parent, std::string_view new_name) override;
   Result<std::string> read_symlink(InodeId inode) override;
   Result<void> unlink(InodeId parent, std::string_view name) override;
   Result<void> remove_directory(InodeId parent, std::string_view name) override;
@@ -59,6 +62,8 @@ class LocalVolume final : public Volume {
 
   Result<Created> create(InodeId parent, std::string_view name, uint32_t permissions, const meta::Caller& caller,
                          const OpenOptions& options) override;
+  Result<Created> create_unnamed(InodeId directory, uint32_t permissions, const meta::Caller& caller,
+                                 const OpenOptions& options) override;
   Result<std::unique_ptr<OpenFile>> open_file(InodeId inode, const OpenOptions& options) override;
   Result<void> sync_directory(InodeId directory) override;
   Result<void> sync_all() override;
@@ -95,7 +100,19 @@ class LocalVolume final : public Volume {
   // Lists a directory that was never listed; a listing that is due for a refresh is refreshed behind the caller.
   Result<void> list_lower(const meta::Inode& directory);
   Result<void> refresh_lower(InodeId directory);
+  Result<Created> create_unnamed_once(InodeId directory, uint32_t permissions, const meta::Caller& caller,
+                                      const OpenOptions& options);
+  struct Resolved {
+    InodeId inode{};
+    InodeId parent{};
+    std::string name;  // empty: the root directory
+  };
+  Result<Resolved> resolve_name(std::string_view path);
+  // What speaks of the object under that name.
+  Result<meta::Inode> record_of(const Resolved& resolved);
   bool waits_for_persist(std::string_view path) const;
+  // kWouldWait on a thread that must not wait, if one of the inode's paths with this one more persists before a call returns.
+  Result<void> check_wait(InodeId parent, std::string_view name, const meta::Inode* inode);
   // Returns when everything at and below the inode is persisted.
   Result<void> await_persisted(InodeId inode, Deadline deadline);
 

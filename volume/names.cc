@@ -16,6 +16,10 @@ std::string join(std::string_view directory, std::string_view name) {
   return path;
 }
 
+bool waits(meta::WritePolicy policy) {
+  return policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
+}
+
 }  // namespace
 
 Duration LocalVolume::valid_for() const {
@@ -130,6 +134,36 @@ Result<Entry> LocalVolume::make_symlink(InodeId parent, std::string_view name, s
   return entry_of(made, files_->endings());
 }
 
+Result<Entry> LocalVolume::make_node(InodeId parent, std::string_view name, meta::FileType type, uint32_t permissions,
+                                     uint64_t rdev, const meta::Caller& caller) {
+  TRY_ASSIGN(const auto existing, find(parent, name));
+  if (existing) return fail(ErrorCode::kExists);
+  TRY_ASSIGN(const auto made, names_->make_node(parent, name, type, permissions, rdev, caller));
+  persister_->wake_for_files(meta::Urgency::kOrdinary);
+  return entry_of(made, files_->endings());
+}
+
+Result<Entry> LocalVolume::link(InodeId inode, InodeId new_parent, std::string_view new_name) {
+  TRY_ASSIGN(const auto existing, find(new_parent, new_name));
+  if (existing) return fail(ErrorCode::kExists);
+  // What the object says must be known before there are two.
+  TRY_ASSIGN(const auto record, load(inode));
+  TRY(check_wait(new_parent, new_name, &record));
+  const InodeId id(record.id());
+  bool needs_persist = false;
+  {
+    const auto held = name_locks_.lock(new_parent, new_name);
+    TRY_ASSIGN(auto removal, files_->begin_removal(id));
+    TRY_ASSIGN(needs_persist, names_->link(id, new_parent, new_name));
+    files_->finish_link(std::move(removal));
+  }
+  persister_->wake_for_files(meta::Urgency::kOrdinary);
+  if (needs_persist) TRY(await_persisted(id, ufs_deadline()));
+  const uint64_t endings = files_->endings();
+  TRY_ASSIGN(const auto linked, names_->load(id));
+  return entry_of(linked, endings);
+}
+
 Result<std::string> LocalVolume::read_symlink(InodeId inode) {
   TRY_ASSIGN(auto record, load(inode));
   if (record.type() != format::SYMLINK) return fail(ErrorCode::kInvalid, "not a symbolic link");
@@ -159,24 +193,24 @@ Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name
   return {};
 }
 
-bool LocalVolume::waits_for_persist(std::string_view path) const {
-  const auto policy = names_->rules()->policy(path);
-  return policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
+bool LocalVolume::waits_for_persist(std::string_view path) const { return waits(names_->rules()->policy(path)); }
+
+Result<void> LocalVolume::check_wait(InodeId parent, std::string_view name, const meta::Inode* inode) {
+  if (!NoWait::active()) return {};
+  TRY_ASSIGN(const std::string directory, names_->path_of(parent));
+  if (waits_for_persist(join(directory, name))) return fail(ErrorCode::kWouldWait);
+  if (inode == nullptr || inode->links() <= 1 || meta::is_directory(*inode)) return {};
+  TRY_ASSIGN(const auto policy, names_->policy(*inode));
+  return waits(policy) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
 }
 
 Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
                                  meta::RenameMode mode) {
-  TRY(find(parent, name));
+  TRY_ASSIGN(const auto source, find(parent, name));
   TRY_ASSIGN(const auto target, find(new_parent, new_name));
   if (target && meta::is_directory(*target)) TRY(list_lower(*target));
-  if (NoWait::active()) {
-    TRY_ASSIGN(const std::string directory, names_->path_of(new_parent));
-    if (waits_for_persist(join(directory, new_name))) return fail(ErrorCode::kWouldWait);
-    if (mode == meta::RenameMode::kExchange) {
-      TRY_ASSIGN(const std::string other, names_->path_of(parent));
-      if (waits_for_persist(join(other, name))) return fail(ErrorCode::kWouldWait);
-    }
-  }
+  TRY(check_wait(new_parent, new_name, source ? &*source : nullptr));
+  if (mode == meta::RenameMode::kExchange) TRY(check_wait(parent, name, target ? &*target : nullptr));
 
   meta::Renamed renamed;
   {

@@ -64,6 +64,7 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_once(InodeId inode, const Open
     Lock lock(open->mutex);
     if (writes) TRY(await_ending(*open, lock));
     TRY_ASSIGN(const meta::Inode record, names_.load(inode));
+    if (InodeId(record.id()) != inode) return fail(ErrorCode::kStale, "it became a further name of another inode");
     if (meta::is_directory(record)) return fail(ErrorCode::kIsDirectory);
     if (record.type() != format::REGULAR) return fail(ErrorCode::kInvalid, "not a regular file");
     if (record.quarantined())
@@ -94,11 +95,12 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& ino
     TRY(await_ending(*open, lock));
     if (!open->content) open->content = std::make_shared<Content>(open->id, std::move(local), format::Home());
     // Whoever found the new name may have opened, written, closed or removed it already.
+    bool gone = false;
     bool mark_stands = endings == this->endings();
     if (!mark_stands) {
       const auto now = names_.load(open->id);
-      open->unlinked = failed_with(now, ErrorCode::kNotFound);
-      if (!open->unlinked) {
+      gone = failed_with(now, ErrorCode::kNotFound);
+      if (!gone) {
         TRY(now);
         mark_stands = now->generation() == inode.generation();
       }
@@ -110,7 +112,8 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& ino
       open->known = {};
       open->generation = std::max(open->generation, inode.generation());
     }
-    if (writes && !open->marked && !open->unlinked) TRY(begin(*open));
+    if (gone || inode.links() == 0) open->unlinked = true;
+    if (writes && !open->marked && !gone) TRY(begin(*open));
     if (may_use_local(*open, writes)) local_content = take_local(*open);
     ++open->handles;
     if (writes) ++open->writers;
@@ -371,14 +374,19 @@ std::vector<OpenRef> OpenFiles::end_writes(std::vector<OpenRef> closed) {
       if (open->handles == 0) reclaim(*open);
       continue;
     }
+    // Names of it that waited for the content are queued again.
+    if (!open->committed) committed = true;
     open->ending = true;
     ended.push_back({.inode = open->id, .unchanged = !open->committed});
     ending.push_back(open.share());
   }
-  if (committed) persister_.wake_for_files(meta::Urgency::kOrdinary);
-  if (ended.empty()) return again;
+  if (ended.empty()) {
+    if (committed) persister_.wake_for_files(meta::Urgency::kOrdinary);
+    return again;
+  }
 
   const auto recorded = names_.end_writes(ended);
+  if (committed) persister_.wake_for_files(meta::Urgency::kOrdinary);
   if (!recorded.has_value())
     log_error("volume.end_writes_failed", {{"inodes", ended.size()}, {"error", recorded.error()}});
   endings_.fetch_add(1, std::memory_order_acq_rel);
@@ -509,7 +517,7 @@ Result<OpenFiles::Removal> OpenFiles::begin_removal(InodeId inode) {
 }
 
 void OpenFiles::finish_removal(Removal removal, const meta::Unlinked& unlinked) {
-  if (unlinked.inode == removal.open_->id) {
+  if (unlinked.inode == removal.open_->id && unlinked.last_name) {
     if (removal.in_use_ == meta::InUse::kYes) {
       removal.open_->unlinked = true;
     } else {
@@ -518,6 +526,16 @@ void OpenFiles::finish_removal(Removal removal, const meta::Unlinked& unlinked) 
   }
   if (unlinked.local_file != LocalFileId(0)) pages_.remove(unlinked.local_file);
   if (unlinked.erases_object) persister_.wake();
+}
+
+void OpenFiles::finish_link(Removal removal) {
+  OpenInode& open = *removal.open_;
+  if (!open.unlinked) return;
+  open.unlinked = false;
+  open.commit_due = true;
+  // What fails here is done by the close, or by recovery.
+  if (const auto done = commit(open, meta::Urgency::kOrdinary, kv::Durability::kWritten); !done.has_value())
+    log_error("volume.commit_failed", {{"inode", open.id}, {"error", done.error()}});
 }
 
 void OpenFiles::collect_leftovers() {
@@ -529,7 +547,10 @@ void OpenFiles::collect_leftovers() {
   for (const InodeId inode : *orphans) {
     const OpenRef open = table_.acquire(inode);
     Lock lock(open->mutex);
-    if (open->handles == 0) reclaim(*open);
+    if (open->handles != 0) continue;
+    // An orphan that is just being created without a name: open_created() sees the change.
+    endings_.fetch_add(1, std::memory_order_acq_rel);
+    reclaim(*open);
   }
   const auto marks = names_.write_marks();
   if (!marks.has_value()) {

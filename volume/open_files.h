@@ -82,6 +82,8 @@ class OpenFiles {
     meta::InUse in_use_ = meta::InUse::kNo;
   };
   Result<Removal> begin_removal(InodeId inode);
+  // The inode got one more name, the first one perhaps: then what it holds is committed.
+  void finish_link(Removal removal);
   // What became of it; frees the local file of an inode that is gone.
   void finish_removal(Removal removal, const meta::Unlinked& unlinked);
 

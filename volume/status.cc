@@ -5,7 +5,8 @@ namespace weir::volume {
 
 meta::FileState LocalVolume::state_of(const meta::Inode& inode) {
   const auto state = meta::state_of(inode);
-  if (state == meta::FileState::kPersisted && files_->changed(InodeId(inode.id())))
+  const InodeId id(meta::is_further_name(inode) ? inode.link_of() : inode.id());
+  if (state == meta::FileState::kPersisted && files_->changed(id))
     return meta::FileState::kNotPersisted;
   return state;
 }
@@ -19,34 +20,49 @@ Result<std::string> LocalVolume::uri_of(const format::Home& home) const {
 }
 
 Result<InodeId> LocalVolume::resolve(std::string_view path) {
+  TRY_ASSIGN(const Resolved resolved, resolve_name(path));
+  return resolved.inode;
+}
+
+Result<LocalVolume::Resolved> LocalVolume::resolve_name(std::string_view path) {
   if (!path.starts_with('/')) return fail(ErrorCode::kInvalid, "path must begin with '/': " + std::string(path));
-  InodeId inode = kRootInode;
+  Resolved resolved{.inode = kRootInode, .parent = kRootInode, .name = {}};
   for (size_t begin = 1; begin < path.size();) {
     const size_t end = std::min(path.find('/', begin), path.size());
     if (end > begin) {
-      TRY_ASSIGN(const auto found, find(inode, path.substr(begin, end - begin)));
+      resolved.parent = resolved.inode;
+      resolved.name = path.substr(begin, end - begin);
+      TRY_ASSIGN(const auto found, find(resolved.parent, resolved.name));
       if (!found) return fail(ErrorCode::kNotFound, "no such file or directory: " + std::string(path.substr(0, end)));
-      inode = InodeId(found->id());
+      resolved.inode = InodeId(found->id());
     }
     begin = end + 1;
   }
-  return inode;
+  return resolved;
+}
+
+Result<meta::Inode> LocalVolume::record_of(const Resolved& resolved) {
+  // Its attributes first: they may make it a further name.
+  TRY_ASSIGN(auto inode, load(resolved.inode));
+  if (resolved.name.empty()) return inode;
+  return names_->load_name(resolved.parent, resolved.name);
 }
 
 Result<FileStatus> LocalVolume::status(std::string_view path) {
-  TRY_ASSIGN(const InodeId id, resolve(path));
+  TRY_ASSIGN(const Resolved resolved, resolve_name(path));
   const uint64_t endings = files_->endings();
-  TRY_ASSIGN(const auto inode, load(id));
+  TRY_ASSIGN(const auto record, record_of(resolved));
+  TRY_ASSIGN(const auto inode, names_->load(InodeId(record.id())));
   TRY_ASSIGN(const Entry entry, entry_of(inode, endings));
   FileStatus status;
-  TRY_ASSIGN(status.path, names_->path_of(id));
+  TRY_ASSIGN(status.path, names_->path_of(InodeId(record.id())));
   status.attributes = entry.attributes;
-  status.state = state_of(inode);
-  status.policy = names_->rules()->policy(status.path);
+  status.state = state_of(record);
+  TRY_ASSIGN(status.policy, names_->policy(record));
   status.symlink_target = inode.symlink_target();
-  if (inode.has_home()) {
-    status.home = uri_of(inode.home()).value_or("");
-    status.etag = inode.home().etag();
+  if (record.has_home()) {
+    status.home = uri_of(record.home()).value_or("");
+    status.etag = record.home().etag();
   }
   if (inode.local_file() != 0) {
     const auto local = pages_.stat(LocalFileId(inode.local_file()));
@@ -56,8 +72,10 @@ Result<FileStatus> LocalVolume::status(std::string_view path) {
 }
 
 Result<void> LocalVolume::persist_now(std::string_view path) {
-  TRY_ASSIGN(const InodeId inode, resolve(path));
-  TRY(names_->enqueue(inode, meta::Urgency::kUrgent));
+  TRY_ASSIGN(const Resolved resolved, resolve_name(path));
+  TRY_ASSIGN(const auto record, record_of(resolved));
+  TRY(names_->enqueue(resolved.inode, meta::Urgency::kUrgent));
+  if (meta::is_further_name(record)) TRY(names_->enqueue(InodeId(record.id()), meta::Urgency::kUrgent));
   persister_->wake();
   return {};
 }

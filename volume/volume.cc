@@ -36,7 +36,7 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
     files_->persisted(inode, drop ? OpenFiles::LocalCopy::kDrop : OpenFiles::LocalCopy::kKeep);
   };
   events.conflict = [this](InodeId inode, const std::string& kept_as) {
-    const auto record = names_->load(inode);
+    const auto record = names_->load_record(inode);
     if (!record.has_value()) return;
     log_warn("volume.conflict", {{"inode", inode}, {"name", record->name()}, {"kept_as", kept_as}});
     if (CacheListener* listener = listener_.load()) listener->entry_changed(InodeId(record->parent()), kept_as);
@@ -67,6 +67,7 @@ LocalVolume::~LocalVolume() {
     if (const auto store = stores_.find(mount).store) store->stop();
   }
   files_.reset();
+  lower_.reset();  // its threads wake the persister
 }
 
 Result<void> LocalVolume::start() {
@@ -133,6 +134,7 @@ Result<void> LocalVolume::set_rules_document(std::string_view json) {
 
 void LocalVolume::lower_changed(const meta::Namespace::LowerChanges& changes) {
   for (const LocalFileId local : changes.stale_local_files) pages_.remove(local);
+  if (!changes.content_changed.empty()) persister_->wake();  // other names of it may have been queued
   CacheListener* const listener = listener_.load();
   if (listener == nullptr) return;
   for (const InodeId inode : changes.content_changed) listener->content_changed(inode);

@@ -177,6 +177,11 @@ class Volume {
                                        const meta::Caller& caller) = 0;
   virtual Result<Entry> make_symlink(InodeId parent, std::string_view name, std::string_view target,
                                      const meta::Caller& caller) = 0;
+  // A fifo, socket or device.
+  virtual Result<Entry> make_node(InodeId parent, std::string_view name, meta::FileType type, uint32_t permissions,
+                                  uint64_t rdev, const meta::Caller& caller) = 0;
+  // One more name for what is not a directory; see Namespace::link. Under WRITE_THROUGH and NO_CACHE as rename.
+  virtual Result<Entry> link(InodeId inode, InodeId new_parent, std::string_view new_name) = 0;
   virtual Result<std::string> read_symlink(InodeId inode) = 0;
   virtual Result<void> unlink(InodeId parent, std::string_view name) = 0;
   virtual Result<void> remove_directory(InodeId parent, std::string_view name) = 0;
@@ -212,6 +217,9 @@ class Volume {
   };
   virtual Result<Created> create(InodeId parent, std::string_view name, uint32_t permissions,
                                  const meta::Caller& caller, const OpenOptions& options) = 0;
+  // A file without a name (O_TMPFILE). It is gone with its last close, or after a crash, unless link() gave it one.
+  virtual Result<Created> create_unnamed(InodeId directory, uint32_t permissions, const meta::Caller& caller,
+                                         const OpenOptions& options) = 0;
   virtual Result<std::unique_ptr<OpenFile>> open_file(InodeId inode, const OpenOptions& options) = 0;
   // The names and attributes of a directory's entries survive power loss (fsync of a directory).
   virtual Result<void> sync_directory(InodeId) { return sync_all(); }

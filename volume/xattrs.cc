@@ -18,8 +18,8 @@ Result<std::string> LocalVolume::get_xattr(InodeId inode, std::string_view name)
   TRY_ASSIGN(const auto record, names_->load(inode));
   if (name == kState) return std::string(meta::name_of(state_of(record)));
   if (name == kPolicy) {
-    TRY_ASSIGN(const std::string path, names_->path_of(inode));
-    return std::string(meta::name_of(names_->rules()->policy(path)));
+    TRY_ASSIGN(const auto policy, names_->policy(record));
+    return std::string(meta::name_of(policy));
   }
   if (name == kEtag && record.has_home()) return record.home().etag();
   if (name == kHome && record.has_home()) return uri_of(record.home());

@@ -20,7 +20,7 @@ namespace {
 constexpr int kSeeds = 3;
 constexpr int kRounds = 8;
 constexpr int kOperations = 40;
-constexpr size_t kNodesMax = 40;
+constexpr size_t kNamesMax = 40;
 
 // Ends the process's story at the n-th failpoint: from then on none is passed.
 class Crash {
@@ -47,7 +47,7 @@ class Model {
  public:
   explicit Model(uint64_t seed) : random_(seed) {
     volume_.start();
-    nodes_[volume_.root()] = {.directory = true};
+    entries_.push_back({.inode = volume_.root(), .directory = true});
   }
 
   void round() {
@@ -66,62 +66,74 @@ class Model {
     volume_.quiesce();
     check_homes();
     volume_.expect_mirror();
-    for (const auto& [id, node] : nodes_) {
-      if (node.directory) continue;
-      EXPECT_EQ(volume_.object(path_of(id)), node.content) << path_of(id);
+    for (const Entry& entry : entries_) {
+      if (entry.directory) continue;
+      EXPECT_EQ(volume_.object(path_of(entry)), contents_.at(entry.inode)) << path_of(entry);
     }
     EXPECT_TRUE(volume_.conflicts().empty());
   }
 
  private:
-  struct Node {
+  // A name; the first one is the root.
+  struct Entry {
+    InodeId inode{};
     bool directory = false;
+    bool special = false;
     InodeId parent{};
     std::string name;
-    std::string content;
   };
 
-  std::string path_of(InodeId id) const {
-    const Node& node = nodes_.at(id);
-    if (id == volume_root()) return "";
-    const std::string parent = path_of(node.parent);
-    return parent.empty() ? node.name : parent + "/" + node.name;
+  const Entry& directory_entry(InodeId directory) const {
+    return *std::ranges::find_if(entries_, [&](const Entry& entry) { return entry.inode == directory; });
   }
-  InodeId volume_root() const { return const_cast<PersistVolume&>(volume_).root(); }
+  bool is_root(const Entry& entry) const { return entry.inode == entries_.front().inode; }
+  std::string path_of(const Entry& entry) const {
+    if (is_root(entry)) return "";
+    const std::string parent = path_of(directory_entry(entry.parent));
+    return parent.empty() ? entry.name : parent + "/" + entry.name;
+  }
 
+  // By index: none if nothing was chosen.
   template <typename Choose>
-  std::optional<InodeId> pick(Choose choose) {
-    std::vector<InodeId> chosen;
-    for (const auto& [id, node] : nodes_) {
-      if (choose(id, node)) chosen.push_back(id);
+  std::optional<size_t> pick(Choose choose) {
+    std::vector<size_t> chosen;
+    for (size_t i = 0; i < entries_.size(); ++i) {
+      if (choose(entries_[i])) chosen.push_back(i);
     }
     if (chosen.empty()) return std::nullopt;
     return chosen[random_.below(chosen.size())];
   }
-  std::optional<InodeId> pick_file() {
-    return pick([](InodeId, const Node& node) { return !node.directory; });
+  std::optional<size_t> pick_leaf() {
+    return pick([](const Entry& entry) { return !entry.directory; });
+  }
+  std::optional<size_t> pick_file() {
+    return pick([](const Entry& entry) { return !entry.directory && !entry.special; });
   }
   InodeId pick_directory() {
-    return *pick([](InodeId, const Node& node) { return node.directory; });
+    return entries_[*pick([](const Entry& entry) { return entry.directory; })].inode;
   }
-  std::optional<InodeId> pick_any() {
-    return pick([&](InodeId id, const Node&) { return id != volume_.root(); });
+  std::optional<size_t> pick_any() {
+    return pick([&](const Entry& entry) { return !is_root(entry); });
   }
   bool is_empty(InodeId directory) const {
-    return std::ranges::none_of(nodes_, [&](const auto& entry) {
-      return entry.first != volume_root() && entry.second.parent == directory;
-    });
+    return std::ranges::none_of(entries_,
+                                [&](const Entry& entry) { return !is_root(entry) && entry.parent == directory; });
   }
-  bool is_below(InodeId id, InodeId ancestor) const {
-    for (; id != volume_root(); id = nodes_.at(id).parent) {
-      if (id == ancestor) return true;
+  bool is_below(InodeId directory, InodeId ancestor) const {
+    for (; directory != volume_root(); directory = directory_entry(directory).parent) {
+      if (directory == ancestor) return true;
     }
     return ancestor == volume_root();
   }
-  std::optional<InodeId> find(InodeId parent, const std::string& name) {
-    return pick([&](InodeId id, const Node& node) {
-      return id != volume_.root() && node.parent == parent && node.name == name;
-    });
+  InodeId volume_root() const { return entries_.front().inode; }
+  std::optional<size_t> find(InodeId parent, const std::string& name) {
+    return pick([&](const Entry& entry) { return !is_root(entry) && entry.parent == parent && entry.name == name; });
+  }
+  void forget(size_t index) {
+    const InodeId inode = entries_[index].inode;
+    entries_.erase(entries_.begin() + static_cast<ptrdiff_t>(index));
+    if (std::ranges::none_of(entries_, [&](const Entry& entry) { return entry.inode == inode; }))
+      contents_.erase(inode);
   }
   // Few names, so that keys change hands often.
   std::string some_name() { return std::string(1, static_cast<char>('a' + random_.below(5))); }
@@ -131,7 +143,7 @@ class Model {
   }
 
   void operate() {
-    switch (random_.below(10)) {
+    switch (random_.below(12)) {
       case 0:
       case 1: create(); break;
       case 2: overwrite(); break;
@@ -142,50 +154,73 @@ class Model {
       case 7: remove(); break;
       case 8: make_directory(); break;
       case 9: evict(); break;
+      case 10:
+      case 11: link(); break;
     }
   }
 
   void create() {
     const InodeId parent = pick_directory();
     const std::string name = some_name();
-    if (nodes_.size() >= kNodesMax || find(parent, name)) return;
-    const std::string content = some_content();
-    nodes_[volume_.create(parent, name, content)] = {false, parent, name, content};
+    if (entries_.size() >= kNamesMax || find(parent, name)) return;
+    const bool special = random_.one_in(8);
+    const std::string content = special ? "" : some_content();
+    const InodeId inode = special ? volume_.make_node(parent, name, format::FIFO, 0)
+                                  : volume_.create(parent, name, content);
+    entries_.push_back({inode, false, special, parent, name});
+    contents_[inode] = content;
+  }
+  void link() {
+    const auto leaf = pick_leaf();
+    const InodeId parent = pick_directory();
+    const std::string name = some_name();
+    if (!leaf || entries_.size() >= kNamesMax || find(parent, name)) return;
+    Entry entry = entries_[*leaf];
+    volume_.link(entry.inode, parent, name);
+    entry.parent = parent;
+    entry.name = name;
+    entries_.push_back(entry);
   }
   void make_directory() {
     const InodeId parent = pick_directory();
     const std::string name = some_name();
-    if (nodes_.size() >= kNodesMax || find(parent, name)) return;
-    nodes_[volume_.make_directory(parent, name)] = {true, parent, name, ""};
+    if (entries_.size() >= kNamesMax || find(parent, name)) return;
+    entries_.push_back({volume_.make_directory(parent, name), true, false, parent, name});
   }
   void overwrite() {
     const auto file = pick_file();
     if (!file) return;
-    nodes_[*file].content = some_content();
-    volume_.overwrite(*file, nodes_[*file].content);
+    const InodeId inode = entries_[*file].inode;
+    contents_[inode] = some_content();
+    volume_.overwrite(inode, contents_[inode]);
   }
   void rename() {
     const auto moved = pick_any();
     if (!moved) return;
+    const Entry entry = entries_[*moved];
     const InodeId parent = pick_directory();
     const std::string name = some_name();
     const auto replaced = find(parent, name);
-    if (is_below(parent, *moved) || replaced == moved) return;
+    if ((entry.directory && is_below(parent, entry.inode)) || replaced == moved) return;
     if (replaced) {
-      if (nodes_[*replaced].directory != nodes_[*moved].directory) return;
-      if (nodes_[*replaced].directory && !is_empty(*replaced)) return;
+      const Entry& target = entries_[*replaced];
+      if (target.directory != entry.directory) return;
+      if (target.directory && !is_empty(target.inode)) return;
     }
-    volume_.rename(nodes_[*moved].parent, nodes_[*moved].name, parent, name);
-    if (replaced) nodes_.erase(*replaced);
-    nodes_[*moved].parent = parent;
-    nodes_[*moved].name = name;
+    const bool same = replaced && entries_[*replaced].inode == entry.inode;
+    volume_.rename(entry.parent, entry.name, parent, name);
+    if (same) return;
+    entries_[*moved].parent = parent;
+    entries_[*moved].name = name;
+    if (replaced) forget(*replaced);
   }
   void exchange() {
     const auto first = pick_any();
     const auto second = pick_any();
-    if (!first || first == second || is_below(*first, *second) || is_below(*second, *first)) return;
-    Node& a = nodes_[*first];
-    Node& b = nodes_[*second];
+    if (!first || first == second) return;
+    Entry& a = entries_[*first];
+    Entry& b = entries_[*second];
+    if ((b.directory && is_below(a.parent, b.inode)) || (a.directory && is_below(b.parent, a.inode))) return;
     volume_.rename(a.parent, a.name, b.parent, b.name, meta::RenameMode::kExchange);
     std::swap(a.parent, b.parent);
     std::swap(a.name, b.name);
@@ -193,30 +228,32 @@ class Model {
   void remove() {
     const auto victim = pick_any();
     if (!victim) return;
-    const Node node = nodes_[*victim];
-    if (node.directory) {
-      if (!is_empty(*victim)) return;
-      volume_.remove_directory(node.parent, node.name);
+    const Entry entry = entries_[*victim];
+    if (entry.directory) {
+      if (!is_empty(entry.inode)) return;
+      volume_.remove_directory(entry.parent, entry.name);
     } else {
-      volume_.unlink(node.parent, node.name);
+      volume_.unlink(entry.parent, entry.name);
     }
-    nodes_.erase(*victim);
+    forget(*victim);
   }
   void evict() {
-    if (const auto file = pick_file()) volume_.evict(*file);
+    if (const auto file = pick_file()) volume_.evict(entries_[*file].inode);
   }
 
   // H1, H2: whatever was renamed or written since, a persisted file is whole in its home.
   void check_homes() {
-    for (const auto& [id, node] : nodes_) {
-      if (node.directory) continue;
-      EXPECT_EQ(volume_.read_home(id).value_or(node.content), node.content) << path_of(id);
+    for (const auto& [inode, content] : contents_) {
+      EXPECT_EQ(volume_.read_home(inode).value_or(content), content) << inode.value();
+      const auto names = std::ranges::count_if(entries_, [&](const Entry& entry) { return entry.inode == inode; });
+      EXPECT_EQ(volume_.names().load(inode)->links(), names) << inode.value();
     }
   }
 
   PersistVolume volume_;
   Random random_;
-  std::map<InodeId, Node> nodes_;
+  std::vector<Entry> entries_;
+  std::map<InodeId, std::string> contents_;  // of all that is no directory
   uint64_t written_ = 0;
 };
 

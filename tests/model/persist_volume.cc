@@ -133,6 +133,17 @@ void PersistVolume::rename(InodeId parent, std::string_view name, InodeId new_pa
   persister_->wake();
 }
 
+void PersistVolume::link(InodeId inode, InodeId parent, std::string_view name) {
+  value_of(names_->link(inode, parent, name));
+  persister_->wake();
+}
+
+InodeId PersistVolume::make_node(InodeId parent, std::string_view name, meta::FileType type, uint64_t rdev) {
+  const InodeId inode(value_of(names_->make_node(parent, name, type, 0640, rdev, kCaller)).id());
+  persister_->wake();
+  return inode;
+}
+
 void PersistVolume::unlink(InodeId parent, std::string_view name) {
   const auto unlinked = value_of(names_->unlink(parent, name, meta::InUse::kNo));
   if (unlinked.local_file != LocalFileId(0)) pages_->remove(unlinked.local_file);
@@ -216,7 +227,7 @@ void PersistVolume::expect_mirrored(InodeId directory, const std::string& prefix
       cursor = entry.cursor;
       const std::string key = prefix + entry.name + (entry.type == format::DIRECTORY ? "/" : "");
       expected.push_back(key);
-      const auto inode = value_of(names_->load(entry.inode));
+      const auto inode = value_of(names_->load_name(directory, entry.name));
       EXPECT_TRUE(meta::fully_persisted(inode)) << key;
       EXPECT_EQ(inode.home().key(), key);
       const auto found = head(key);
@@ -238,7 +249,7 @@ void PersistVolume::expect_owners_at_home() {
       const auto owner = value_of(format::decode<format::Owner>(row.value));
       const std::string key(format::owner_object_key(row.key));
       EXPECT_NE(owner.inode(), 0u) << "a whiteout is left for " << key;
-      const auto inode = names_->load(InodeId(owner.inode()));
+      const auto inode = names_->load_record(InodeId(owner.inode()));
       EXPECT_TRUE(inode.has_value() && inode->home().key() == key)
           << "the key " << key << " belongs to inode " << owner.inode() << ", which does not call it home";
     }

@@ -51,6 +51,8 @@ class PersistVolume {
   InodeId make_directory(InodeId parent, std::string_view name);
   void rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
               meta::RenameMode mode = meta::RenameMode::kReplace);
+  void link(InodeId inode, InodeId parent, std::string_view name);
+  InodeId make_node(InodeId parent, std::string_view name, meta::FileType type, uint64_t rdev);
   void unlink(InodeId parent, std::string_view name);
   void remove_directory(InodeId parent, std::string_view name);
   // Drops the local copy, if that is allowed now.
