@@ -405,6 +405,38 @@ TEST_F(LinkTest, a_removed_mount_point_leaves_nothing_of_them) {
   EXPECT_TRUE(groups->rows.empty());
 }
 
+TEST_F(LinkTest, what_waited_below_a_directory_that_is_going_waits_under_the_name_that_stays) {
+  set_rules(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"WRITE_BACK"},"pathRules":[
+      {"path":"/s3/wt/**","policyMode":"WRITE_THROUGH"}]})");
+  const InodeId directory(make_directory(root_, "d").id());
+  persist_all();
+  const InodeId file(make_file(directory, "a").id());
+  link(file, root_, "b");
+  const auto change = [&](const auto& body) {
+    return kv::run_txn(kv_, [&](kv::Txn& txn) -> Result<void> {
+      Tables tables(txn, unix_ns(system_clock().wall_now()));
+      return body(tables);
+    });
+  };
+  ASSERT_TRUE(change([&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode going, tables.load_inode(directory));
+    going.set_links(0);
+    tables.put_inode(going);
+    return {};
+  }).has_value());
+  EXPECT_TRUE(failed_with(names_->claim(file), ErrorCode::kNotFound));
+  EXPECT_TRUE(queue().empty());
+  write(file, 7);  // through the other name
+  (void)names_->claim(file);
+  ASSERT_TRUE(change([&](Tables& tables) -> Result<void> {
+    TRY(tables.remove_entry(directory, "a", {file, format::REGULAR}, false));
+    return {};
+  }).has_value());
+  persist_all();
+  expect_in_place({"b"});
+  EXPECT_EQ(record_of("b").size(), 7u);
+}
+
 // --- files without a name
 
 TEST_F(LinkTest, a_file_without_a_name_is_gone_when_nobody_named_it) {

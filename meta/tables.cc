@@ -311,23 +311,26 @@ Result<bool> Tables::requeue_further_names(const Inode& inode) {
 
 Result<WritePolicy> Tables::policy_of(const Inode& record, const PathRules& rules) {
   if (const auto uniform = rules.uniform_policy()) return *uniform;
-  TRY_ASSIGN(const auto place, place_of(record));
-  WritePolicy policy = rules.policy(place.path);
-  if (record.links() <= 1 || is_directory(record)) return policy;
-  const auto consider = [&](const Inode& other) -> Result<void> {
-    TRY_ASSIGN(const auto other_place, place_of(other));
-    const WritePolicy wanted = rules.policy(other_place.path);
-    if (strictness(wanted) > strictness(policy)) policy = wanted;
-    return {};
-  };
+  if (record.links() <= 1 || is_directory(record)) {
+    TRY_ASSIGN(const auto place, place_of(record));
+    return rules.policy(place.path);
+  }
   Inode inode = record;
   if (is_further_name(record)) {
     TRY_ASSIGN(inode, load_inode(InodeId(record.link_of())));
-    TRY(consider(inode));
   }
-  TRY_ASSIGN(const auto names, further_names(inode));
-  for (const Inode& other : names) TRY(consider(other));
-  return policy;
+  TRY_ASSIGN(auto names, further_names(inode));
+  names.push_back(std::move(inode));
+  std::optional<WritePolicy> strictest;
+  for (const Inode& name : names) {
+    const auto place = place_of(name);
+    if (failed_with(place, ErrorCode::kNotFound)) continue;  // below a directory that is going
+    TRY(place);
+    const WritePolicy policy = rules.policy(place->path);
+    if (!strictest || strictness(policy) > strictness(*strictest)) strictest = policy;
+  }
+  if (!strictest) return fail(ErrorCode::kNotFound, "no name leads to it any more");
+  return *strictest;
 }
 
 Result<Tables::Place> Tables::place_of(const Inode& inode, kv::Isolation isolation) {
@@ -603,13 +606,13 @@ Result<bool> Tables::promote_further_name(Inode& inode) {
       enqueue(inode, inode.queued() == format::URGENT ? format::URGENT : format::ORDINARY, now_ns_);
     return released;
   }
-  // Else its content goes on living where it lives, and its object follows, as after a rename over the further name.
+  // Else its content goes on living where it lives, and its object follows, as after a rename over the further name. It is queued
+  // even if it was not: the first name may have been below a directory that is going, where nothing is persisted.
   Inode& record = names.front();
   inode.set_parent(record.parent());
   inode.set_name(record.name());
-  const bool waits = inode.has_home() || !inode.claimed_key().empty() || inode.queued() != format::NOT_QUEUED;
   TRY_ASSIGN(const bool released, erase_further_name(std::move(record)));
-  if (waits && !inode.transient())
+  if (!inode.transient() && !inode.quarantined())
     enqueue(inode, inode.queued() == format::URGENT ? format::URGENT : format::ORDINARY, now_ns_);
   return released;
 }

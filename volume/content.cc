@@ -33,11 +33,14 @@ Result<Volume::Created> LocalVolume::create(InodeId parent, std::string_view nam
 Result<Volume::Created> LocalVolume::create_unnamed(InodeId directory, uint32_t permissions,
                                                     const meta::Caller& caller, const OpenOptions& options) {
   foreground_.note();
-  // Nobody can know the file yet but the scan for orphans: starting over is rare, and right.
-  auto created = create_unnamed_once(directory, permissions, caller, options);
-  for (int tries = 1; tries < kUnnamedTries && failed_with(created, ErrorCode::kStale); ++tries)
-    created = create_unnamed_once(directory, permissions, caller, options);
-  return created;
+  for (int tries = 0;; ++tries) {
+    const uint64_t endings = files_->endings();
+    TRY_ASSIGN(Created created, create_unnamed_once(directory, permissions, caller, options));
+    // Nobody knows the file yet, but the scan for orphans may have taken it away before it was open: nobody could name it then.
+    if (endings == files_->endings() || tries == kUnnamedTries || names_->load(created.file->inode()).has_value())
+      return created;
+    created.file->close();
+  }
 }
 
 Result<Volume::Created> LocalVolume::create_unnamed_once(InodeId directory, uint32_t permissions,

@@ -221,7 +221,7 @@ TEST_F(VolumeLinkTest, a_file_without_a_name_is_gone_after_a_crash) {
   must(made.file->sync());
   made.file.reset();
   volume_.restart();
-  EXPECT_EQ(volume_.local_files(), 0u);
+  EXPECT_TRUE(eventually([&] { return volume_.local_files() == 0; }));
   EXPECT_EQ(volume_->statistics().usage.inodes, 2u);
 }
 

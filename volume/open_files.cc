@@ -525,7 +525,7 @@ void OpenFiles::finish_removal(Removal removal, const meta::Unlinked& unlinked) 
     }
   }
   if (unlinked.local_file != LocalFileId(0)) pages_.remove(unlinked.local_file);
-  if (unlinked.erases_object) persister_.wake();
+  if (unlinked.erases_object || !unlinked.last_name) persister_.wake();
 }
 
 void OpenFiles::finish_link(Removal removal) {

@@ -161,17 +161,18 @@ TEST_F(LinkScenario, a_foreign_object_under_a_further_name_is_kept_beside_it) {
 
 TEST_F(LinkScenario, a_copy_whose_commit_was_lost_is_found_after_a_restart) {
   const InodeId file = volume_.create(root_, "a", "hello");
+  volume_.link(file, root_, "b");
   volume_.quiesce();
   volume_.evict(file);
   {
     const ArmedFailpoint crash("persist.copied", [] { return fail(ErrorCode::kCancelled); });
-    volume_.link(file, root_, "b");
-    ASSERT_TRUE(eventually([&] { return volume_.object("b").has_value(); }));
+    volume_.link(file, root_, "c");
+    ASSERT_TRUE(eventually([&] { return volume_.object("c").has_value(); }));
     volume_.stop();
   }
   volume_.start();
   quiesce();
-  EXPECT_EQ(volume_.object("b"), "hello");
+  EXPECT_EQ(volume_.object("c"), "hello");
   EXPECT_TRUE(volume_.conflicts().empty());
 }
 
