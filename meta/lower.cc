@@ -203,6 +203,28 @@ Result<Inode> load_merged(Tables& tables, InodeId directory, const format::Lower
   return record;
 }
 
+// The object's metadata names `sidecar`, or none.
+Result<void> take_sidecar(Tables& tables, Inode& record, const format::Home& sidecar) {
+  if (record.sidecar().key() == sidecar.key()) return {};
+  if (record.has_sidecar()) {
+    TRY(tables.release_sidecar(record, MountId(record.sidecar().mount()), record.sidecar().key(),
+                               record.sidecar().etag()));
+  }
+  record.clear_sidecar();
+  if (sidecar.key().empty()) return {};
+  const MountId mount(sidecar.mount());
+  TRY_ASSIGN(const auto owner, tables.find_owner(mount, sidecar.key()));
+  if (!owner || owner->inode() == record.id()) {
+    tables.put_owner(mount, sidecar.key(), InodeId(record.id()));
+    *record.mutable_sidecar() = sidecar;
+    return {};
+  }
+  // It is another's, who may give it up at any time: the object is to name one of its own.
+  record.set_attributes_version(record.attributes_version() + 1);
+  if (record.links() != 0 && !record.transient()) tables.enqueue(record, format::ORDINARY, tables.now_ns());
+  return {};
+}
+
 }  // namespace
 
 Result<Namespace::LowerChanges> Namespace::merge_lower(InodeId directory, const format::Lower& lower,
@@ -332,6 +354,8 @@ Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view et
       TRY_ASSIGN(record, take_into_group(tables, std::move(record), attributes, volume_id_));
       if (InodeId(record.id()) != inode) return record;
     }
+    tables.replace_xattrs(record, attributes.xattrs);
+    TRY(take_sidecar(tables, record, attributes.sidecar));
     tables.put_inode(record);
     return record;
   });

@@ -141,6 +141,17 @@ class LowerLayer::Impl {
         attributes.type = format::REGULAR;
       }
     }
+    if (!attributes.sidecar.key().empty()) {
+      attributes.sidecar.set_mount(place.mount());
+      const auto loaded = load_sidecar(**store, attributes, deadline);
+      if (failed_with(loaded, ErrorCode::kNotFound) || failed_with(loaded, ErrorCode::kInvalid)) {
+        log_warn("lower.extended_attributes_lost",
+                 {{"object", (*store)->uri() + place.prefix()}, {"error", loaded.error()}});
+        attributes.sidecar.clear_key();
+      } else if (!loaded) {
+        return inode;
+      }
+    }
     auto known = names_.set_lower_attributes(id, head->info.etag, attributes);
     if (known && InodeId(known->id()) != id) {
       Namespace::LowerChanges changes;
@@ -206,6 +217,22 @@ class LowerLayer::Impl {
     return std::optional(record.lower());
   }
 
+  // Reads the extended attributes that `attributes.sidecar` holds.
+  static Result<void> load_sidecar(ufs::UnderStore& store, LowerAttributes& attributes, Deadline deadline) {
+    format::Home& sidecar = attributes.sidecar;
+    TRY_ASSIGN(const auto head, store.head(sidecar.key(), deadline));
+    if (head.info.size_bytes > kSidecarBytesMax)
+      return fail(ErrorCode::kInvalid, "'" + sidecar.key() + "' is too large to hold extended attributes");
+    std::string body(head.info.size_bytes, '\0');
+    TRY_ASSIGN(const size_t read, store.get(sidecar.key(), 0, std::as_writable_bytes(std::span(body)),
+                                            head.info.etag, deadline));
+    body.resize(read);
+    TRY_ASSIGN(attributes.xattrs, decode_sidecar(body));
+    sidecar.set_etag(head.info.etag);
+    sidecar.set_size(head.info.size_bytes);
+    return {};
+  }
+
   // Hands changes to the listener.
   Result<void> apply(InodeId directory, Result<Namespace::LowerChanges> changes) {
     TRY(changes);
@@ -265,7 +292,7 @@ class LowerLayer::Impl {
     for (const auto& prefix : page.prefixes) {
       std::string cursor = prefix.substr(prefix_bytes);
       std::string name = cursor.substr(0, cursor.size() - 1);
-      if (prefix_bytes == 0 && cursor == kParkingPrefix) continue;
+      if (prefix_bytes == 0 && (cursor == kParkingPrefix || cursor == kSidecarPrefix)) continue;
       if (const auto reason = unshowable(name); !reason.empty()) {
         hidden.push_back({prefix, std::string(reason)});
         continue;

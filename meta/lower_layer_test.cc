@@ -130,6 +130,44 @@ TEST_F(LowerLayerTest, attributes_are_read_from_the_object_when_they_are_wanted)
   EXPECT_EQ(d->home().key(), "d/");
 }
 
+TEST_F(LowerLayerTest, extended_attributes_are_read_from_the_object_or_the_one_beside_it) {
+  Inode sample;
+  sample.set_id(7);
+  sample.set_type(format::REGULAR);
+  const Xattrs few{{"user.a", "1"}};
+  const Xattrs many{{"user.a", std::string(60'000, 'x')}, {"user.b", "2"}};
+  put("few", "12345", form_object(sample, few, "vol0", "k").attributes);
+  const ObjectForm form = form_object(sample, many, "vol0", "k");
+  put("many", "12345", form.attributes);
+  put(form.sidecar_key, form.sidecar_body);
+  put("copied", "12345", form.attributes);
+  put("dangling", "12345", {.user = {{"weir-xattrs-in", ".weir-attributes/none"}}});
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  EXPECT_EQ(list(root_), (std::vector<std::string>{"copied", "dangling", "few", "many"}));
+  const auto xattrs_of = [&](std::string_view name) {
+    const InodeId inode(lower_->load_attributes(*look_up(root_, name), soon())->id());
+    Xattrs xattrs;
+    const auto found = names_->xattr_names(inode);
+    for (const auto& xattr : *found) xattrs[xattr] = *names_->xattr(inode, xattr);
+    return xattrs;
+  };
+  EXPECT_EQ(xattrs_of("few"), few);
+  EXPECT_EQ(xattrs_of("many"), many);
+  EXPECT_EQ(xattrs_of("copied"), many);
+  EXPECT_EQ(xattrs_of("dangling"), Xattrs{});
+  // The sidecar goes with its one owner; who shares it is to have its own.
+  EXPECT_EQ(look_up(root_, "many")->sidecar().key(), form.sidecar_key);
+  EXPECT_FALSE(look_up(root_, "copied")->has_sidecar());
+  EXPECT_EQ(look_up(root_, "copied")->queued(), format::ORDINARY);
+  ASSERT_TRUE(names_->unlink(root_, "many", InUse::kNo).has_value());
+  const auto erased = names_->erases(std::numeric_limits<int64_t>::max() - 1, 10);
+  EXPECT_EQ(std::ranges::count(*erased, form.sidecar_key, &EraseItem::key), 1);
+
+  put("few", "123456", {.user = {{"weir-xattrs", "user.b=Mg=="}}});
+  ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
+  EXPECT_EQ(xattrs_of("few"), (Xattrs{{"user.b", "2"}}));
+}
+
 TEST_F(LowerLayerTest, keys_that_no_path_can_show_are_counted_and_named) {
   put("ok");
   put("/double");

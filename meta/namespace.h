@@ -104,6 +104,7 @@ struct Claim {
   std::string expect_etag;
   // Of the whiteout that the claim took over: what lies under the key may still carry that inode's token.
   InodeId former{};
+  Xattrs xattrs;          // as of the claim; not of a further name
   // Another living inode's object is in the way and must be moved first; nothing was claimed. The id of its record.
   std::optional<InodeId> blocked_by;
   // Of a further name: where its inode's content lies, to be copied from.
@@ -121,6 +122,8 @@ struct PersistedObject {
   uint64_t size = 0;
   uint64_t generation = 0;
   uint64_t attributes_version = 0;
+  // What the object's metadata names as holding the extended attributes, without a key: nothing. Absent: unchanged.
+  std::optional<format::Home> sidecar;
 };
 
 struct PersistOutcome {
@@ -176,6 +179,9 @@ struct LowerAttributes {
   std::string link_group;              // empty: the object's file has one name
   std::string owner_volume_id;         // of the upload that the object comes from; empty: unknown
   uint64_t owner_generation = 0;
+  Xattrs xattrs;
+  // The object that holds the extended attributes, without a key: they are in the object's own metadata.
+  format::Home sidecar;
 };
 
 // Hands out ids from blocks taken from a counter of the store. Threads: concurrent.
@@ -320,6 +326,8 @@ class Namespace {
   // the copy), or, with an empty `new_key`, is not needed because its content is local and unpersisted.
   Result<void> rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
                       std::string_view new_etag);
+  // Takes `key` for an object of extended attributes that is about to be written for the inode. kNotFound.
+  Result<void> claim_sidecar(InodeId inode, MountId mount, std::string_view key);
   // A key that no path leads to, for an object that must get out of the way.
   std::string parking_key(InodeId inode) const;
   Result<PersistOutcome> commit_persisted(InodeId inode, const PersistedObject& object);

@@ -517,5 +517,42 @@ TEST_F(LowerTest, an_unmounted_bucket_is_forgotten_and_keeps_its_objects) {
   EXPECT_EQ(names_->orphans()->size(), 0u);
 }
 
+TEST_F(NamespaceTest, an_extended_attribute_that_changes_is_to_travel_with_the_object) {
+  const InodeId file(make_file(root_, "a").id());
+  persist(file);
+  EXPECT_TRUE(queue().empty());
+  ASSERT_TRUE(names_->set_xattr(file, "user.a", "1", Namespace::XattrMode::kSet).has_value());
+  EXPECT_EQ(queue(), std::vector<InodeId>{file});
+  EXPECT_EQ(names_->claim(file)->xattrs, (Xattrs{{"user.a", "1"}}));
+  persist(file);
+  ASSERT_TRUE(names_->remove_xattr(file, "user.a").has_value());
+  EXPECT_EQ(queue(), std::vector<InodeId>{file});
+  EXPECT_TRUE(persist(file).fully_persisted);
+}
+
+TEST_F(NamespaceTest, extended_attributes_have_the_limits_of_local_file_systems) {
+  const InodeId file(make_file(root_, "a").id());
+  const auto set = [&](const std::string& name, size_t bytes) {
+    return names_->set_xattr(file, name, std::string(bytes, 'v'), Namespace::XattrMode::kSet);
+  };
+  EXPECT_TRUE(set("security." + std::string(246, 'n'), 65'536).has_value());
+  EXPECT_TRUE(failed_with(set("user." + std::string(251, 'n'), 0), ErrorCode::kRange));
+  EXPECT_TRUE(failed_with(set("user.a", 65'537), ErrorCode::kTooLarge));
+  for (int i = 0; i < 15; ++i) EXPECT_TRUE(set("trusted." + std::to_string(i), 65'000).has_value());
+  EXPECT_TRUE(failed_with(set("trusted.more", 65'000), ErrorCode::kNoSpace));
+  EXPECT_TRUE(set("trusted.0", 1).has_value());
+  EXPECT_TRUE(set("trusted.more", 60'000).has_value());
+  EXPECT_EQ(names_->xattr_names(file)->size(), 17u);
+
+  const InodeId other(make_file(root_, "b").id());
+  size_t named = 0;
+  const auto name = [&] { return "user." + std::string(240, 'n') + std::to_string(1'000 + named); };
+  for (; (named + 1) * 250 <= kXattrListBytesMax; ++named)
+    ASSERT_TRUE(names_->set_xattr(other, name(), "v", Namespace::XattrMode::kSet).has_value());
+  EXPECT_TRUE(failed_with(names_->set_xattr(other, name(), "v", Namespace::XattrMode::kSet), ErrorCode::kNoSpace));
+  --named;
+  EXPECT_TRUE(names_->set_xattr(other, name(), "another", Namespace::XattrMode::kReplace).has_value());
+}
+
 }  // namespace
 }  // namespace weir::meta

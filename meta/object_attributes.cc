@@ -6,6 +6,10 @@
 #include <array>
 #include <charconv>
 #include <chrono>
+#include <utility>
+
+#include "net/digest.h"
+#include "net/encoding.h"
 
 namespace weir::meta {
 namespace {
@@ -15,8 +19,10 @@ constexpr int64_t kMillisecondNs = 1'000'000;
 constexpr uint32_t kPermissionBits = 07777;
 
 // Names of other dialects that say what ours say.
-constexpr std::array<std::string_view, 4> kForeignAttributes = {"file-permissions", "file-owner", "file-group",
-                                                                "file-mtime"};
+constexpr std::array<std::string_view, 5> kForeignAttributes = {"file-permissions", "file-owner", "file-group",
+                                                                "file-mtime", "xattr"};
+constexpr std::string_view kMetadataPrefix = "x-amz-meta-";
+constexpr size_t kSidecarNameDigestBytes = 16;
 
 uint32_t type_bits(FileType type) {
   switch (type) {
@@ -176,10 +182,85 @@ std::optional<uint32_t> parse_mode(const ufs::UserMetadata& metadata) {
   return std::nullopt;
 }
 
+// As stores count.
+size_t bytes_of(std::string_view name, std::string_view value) {
+  return kMetadataPrefix.size() + name.size() + value.size();
+}
+
 size_t bytes_of(const ufs::UserMetadata& metadata) {
   size_t bytes = 0;
-  for (const auto& [name, value] : metadata) bytes += name.size() + value.size();
+  for (const auto& [name, value] : metadata) bytes += bytes_of(name, value);
   return bytes;
+}
+
+bool fits(const ufs::UserMetadata& metadata, std::string_view name, std::string_view value) {
+  return bytes_of(metadata) + bytes_of(name, value) <= ufs::kUserMetadataBytesMax;
+}
+
+std::string encode_xattrs(const Xattrs& xattrs) {
+  std::string text;
+  for (const auto& [name, value] : xattrs) {
+    if (!text.empty()) text += '&';
+    text += net::uri_encode(name) + '=' + net::base64(net::bytes_of(value));
+  }
+  return text;
+}
+
+// Adds one that a bucket tells of, if an inode can have it.
+void take_xattr(Xattrs& xattrs, size_t& bytes, std::string name, const std::optional<std::string>& value) {
+  if (!value || name.empty() || name.size() > kXattrNameBytesMax || name.contains('\0') ||
+      value->size() > kXattrValueBytesMax || bytes + name.size() + 1 + value->size() > kXattrBytesMax)
+    return;
+  bytes += name.size() + 1 + value->size();
+  xattrs.insert_or_assign(std::move(name), *value);
+}
+
+Xattrs decode_xattrs(std::string_view text) {
+  Xattrs xattrs;
+  size_t bytes = 0;
+  while (!text.empty()) {
+    const std::string_view entry = text.substr(0, text.find('&'));
+    text.remove_prefix(std::min(entry.size() + 1, text.size()));
+    const size_t equals = entry.find('=');
+    if (equals == std::string_view::npos) continue;
+    take_xattr(xattrs, bytes, net::uri_decode(entry.substr(0, equals)), net::unbase64(entry.substr(equals + 1)));
+  }
+  return xattrs;
+}
+
+// {"NAME":"BASE64","NAME":"BASE64"}, URL-encoded.
+Xattrs decode_s3fs_xattrs(std::string_view encoded) {
+  const std::string text = net::uri_decode(encoded);
+  Xattrs xattrs;
+  size_t bytes = 0;
+  std::vector<std::string> strings;
+  for (size_t at = text.find('"'); at != std::string::npos;) {
+    const size_t end = text.find('"', at + 1);
+    if (end == std::string::npos) break;
+    strings.push_back(text.substr(at + 1, end - at - 1));
+    at = text.find('"', end + 1);
+  }
+  for (size_t i = 0; i + 1 < strings.size(); i += 2)
+    take_xattr(xattrs, bytes, strings[i], net::unbase64(strings[i + 1]));
+  return xattrs;
+}
+
+std::string sidecar_key(std::string_view volume_id, const Inode& inode, std::string_view body) {
+  const net::Sha256 digest = net::sha256(net::bytes_of(body));
+  return std::string(kSidecarPrefix) + std::string(volume_id) + "-" + std::to_string(inode.id()) + "-" +
+         net::hex(std::span(digest).first(kSidecarNameDigestBytes));
+}
+
+void add_xattrs(ObjectForm& form, const Inode& inode, const Xattrs& xattrs, std::string_view volume_id) {
+  if (xattrs.empty()) return;
+  std::string text = encode_xattrs(xattrs);
+  if (fits(form.attributes.user, kXattrsMetadata, text)) {
+    form.attributes.user[std::string(kXattrsMetadata)] = std::move(text);
+    return;
+  }
+  form.sidecar_body = std::string(kSidecarMagic) + text;
+  form.sidecar_key = sidecar_key(volume_id, inode, form.sidecar_body);
+  form.attributes.user[std::string(kSidecarMetadata)] = form.sidecar_key;
 }
 
 OwnerToken token_of(const Inode& inode, std::string_view volume_id) {
@@ -261,16 +342,39 @@ ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, cons
   } else {
     own = to_object(inode, volume_id, key);
   }
+  // What says where extended attributes are is not left out for want of room.
+  for (const std::string_view name : {kXattrsMetadata, kSidecarMetadata}) {
+    if (const auto value = find(source.user, name)) own.user[std::string(name)] = *value;
+  }
   if (own.content_type.empty()) own.content_type = source.content_type;
-  size_t bytes = bytes_of(own.user);
   for (const auto& [name, value] : source.user) {
-    const bool superseded = !inode.attributes_unknown() && std::ranges::find(kForeignAttributes, name) != kForeignAttributes.end();
+    const bool superseded = !inode.attributes_unknown() &&
+                            std::ranges::find(kForeignAttributes, name) != kForeignAttributes.end();
     if (superseded || name == kLinksMetadata || own.user.contains(name)) continue;
-    if (bytes + name.size() + value.size() > ufs::kUserMetadataBytesMax) break;
-    bytes += name.size() + value.size();
+    if (!fits(own.user, name, value)) break;
     own.user[name] = value;
   }
   return own;
+}
+
+ObjectForm form_object(const Inode& inode, const Xattrs& xattrs, std::string_view volume_id, std::string_view key) {
+  ObjectForm form{.attributes = to_object(inode, volume_id, key)};
+  add_xattrs(form, inode, xattrs, volume_id);
+  return form;
+}
+
+ObjectForm form_copy(const ufs::ObjectAttributes& source, const Inode& inode, const Xattrs& xattrs,
+                     std::string_view volume_id, std::string_view key) {
+  if (inode.attributes_unknown() || is_further_name(inode))
+    return {.attributes = to_copied_object(source, inode, volume_id, key)};
+  ufs::ObjectAttributes others = source;
+  others.user.erase(std::string(kXattrsMetadata));
+  // Room for the longest that add_xattrs() may have to say is kept free.
+  others.user[std::string(kSidecarMetadata)] = xattrs.empty() ? "" : sidecar_key(volume_id, inode, "");
+  ObjectForm form{.attributes = to_copied_object(others, inode, volume_id, key)};
+  form.attributes.user.erase(std::string(kSidecarMetadata));
+  add_xattrs(form, inode, xattrs, volume_id);
+  return form;
 }
 
 LowerAttributes from_object(const ufs::ObjectHead& head) {
@@ -289,6 +393,13 @@ LowerAttributes from_object(const ufs::ObjectHead& head) {
     attributes.owner_volume_id = std::move(token->volume_id);
     attributes.owner_generation = token->generation.value();
   }
+  if (const auto key = find(metadata, kSidecarMetadata); key && key->starts_with(kSidecarPrefix)) {
+    attributes.sidecar.set_key(std::string(*key));
+  } else if (const auto xattrs = find(metadata, kXattrsMetadata)) {
+    attributes.xattrs = decode_xattrs(*xattrs);
+  } else if (const auto foreign = find(metadata, "xattr")) {
+    attributes.xattrs = decode_s3fs_xattrs(*foreign);
+  }
   const std::optional<uint32_t> mode = parse_mode(metadata);
   if (mode) attributes.permissions = *mode & kPermissionBits;
 
@@ -303,6 +414,13 @@ LowerAttributes from_object(const ufs::ObjectHead& head) {
     attributes.type = *type;
   }
   return attributes;
+}
+
+Result<Xattrs> decode_sidecar(std::string_view body) {
+  if (!body.starts_with(kSidecarMagic))
+    return fail(ErrorCode::kInvalid, "the object holds no extended attributes: it does not begin with '" +
+                                         std::string(kSidecarMagic.substr(0, kSidecarMagic.size() - 1)) + "'");
+  return decode_xattrs(body.substr(kSidecarMagic.size()));
 }
 
 std::string encode_symlink(std::string_view target) {

@@ -154,11 +154,82 @@ TEST(ObjectAttributes, a_copy_never_exceeds_the_limit_and_keeps_ours) {
   for (int i = 10; i < 30; ++i) source.user["n" + std::to_string(i)] = std::string(99, 'v');
   const ufs::ObjectAttributes copied = to_copied_object(source, sample(format::REGULAR), "v", "k");
   size_t bytes = 0;
-  for (const auto& [name, value] : copied.user) bytes += name.size() + value.size();
+  for (const auto& [name, value] : copied.user)
+    bytes += std::string_view("x-amz-meta-").size() + name.size() + value.size();
   EXPECT_LE(bytes, ufs::kUserMetadataBytesMax);
   EXPECT_TRUE(copied.user.contains("n10"));
   EXPECT_FALSE(copied.user.contains("n29"));
   EXPECT_TRUE(owner_of(copied));
+}
+
+size_t bytes_of(const ufs::UserMetadata& metadata) {
+  size_t bytes = 0;
+  for (const auto& [name, value] : metadata) bytes += std::string_view("x-amz-meta-").size() + name.size() + value.size();
+  return bytes;
+}
+
+TEST(ObjectAttributes, extended_attributes_of_any_bytes_are_in_the_metadata_while_they_fit) {
+  const Xattrs xattrs{{"security.capability", std::string("\1\0\0\2", 4)},
+                      {"system.posix_acl_access", std::string(44, '\xff')},
+                      {"user.&=%\xfe name", "a=b&c"},
+                      {"user.empty", ""}};
+  const ObjectForm form = form_object(sample(format::REGULAR), xattrs, "vol", "k");
+  EXPECT_TRUE(form.sidecar_key.empty());
+  const LowerAttributes read = read_back("k", form.attributes);
+  EXPECT_EQ(read.xattrs, xattrs);
+  EXPECT_TRUE(read.sidecar.key().empty());
+}
+
+TEST(ObjectAttributes, extended_attributes_that_do_not_fit_are_in_a_sidecar_named_by_what_it_holds) {
+  for (const size_t bytes : {1'000u, 1'300u, 1'400u, 2'000u, 65'536u}) {
+    const Xattrs xattrs{{"user.a", std::string(bytes, 'v')}, {"user.b", ""}};
+    const ObjectForm form = form_object(sample(format::REGULAR), xattrs, "vol", "k");
+    EXPECT_LE(bytes_of(form.attributes.user), ufs::kUserMetadataBytesMax);
+    const LowerAttributes read = read_back("k", form.attributes);
+    EXPECT_EQ(read.sidecar.key(), form.sidecar_key);
+    if (form.sidecar_key.empty()) {
+      EXPECT_EQ(read.xattrs, xattrs);
+    } else {
+      EXPECT_TRUE(read.xattrs.empty());
+      EXPECT_TRUE(form.sidecar_key.starts_with(kSidecarPrefix));
+      EXPECT_LE(form.sidecar_body.size(), kSidecarBytesMax);
+      EXPECT_EQ(decode_sidecar(form.sidecar_body).value(), xattrs);
+    }
+    EXPECT_EQ(form.sidecar_key.empty(), bytes <= 1'300);
+    EXPECT_EQ(form_object(sample(format::REGULAR), xattrs, "vol", "k").sidecar_key, form.sidecar_key);
+  }
+  EXPECT_TRUE(failed_with(decode_sidecar("anything"), ErrorCode::kInvalid));
+}
+
+TEST(ObjectAttributes, metadata_of_others_keeps_its_room_when_extended_attributes_come) {
+  const ufs::ObjectAttributes source{.user = {{"author", std::string(1'200, 'x')}, {"weir-xattrs", "user.old=eA=="}}};
+  const Xattrs xattrs{{"user.a", std::string(900, 'v')}};
+  const ObjectForm form = form_copy(source, sample(format::REGULAR), xattrs, "vol", "k");
+  EXPECT_EQ(form.attributes.user.at("author"), std::string(1'200, 'x'));
+  EXPECT_LE(bytes_of(form.attributes.user), ufs::kUserMetadataBytesMax);
+  EXPECT_EQ(decode_sidecar(form.sidecar_body).value(), xattrs);
+  const ObjectForm without = form_copy(form.attributes, sample(format::REGULAR), {}, "vol", "k");
+  EXPECT_FALSE(without.attributes.user.contains(kXattrsMetadata) || without.attributes.user.contains(kSidecarMetadata));
+}
+
+TEST(ObjectAttributes, a_copy_of_unknown_attributes_keeps_the_extended_ones_as_they_are) {
+  Inode inode = sample(format::REGULAR);
+  inode.set_attributes_unknown(true);
+  const ObjectForm form = form_copy({.user = {{"weir-xattrs-in", ".weir-attributes/v-1-0"}}}, inode, {}, "v", "k");
+  EXPECT_EQ(read_back("k", form.attributes).sidecar.key(), ".weir-attributes/v-1-0");
+}
+
+TEST(ObjectAttributes, extended_attributes_of_s3fs_are_read) {
+  const auto read = read_back({{"xattr", "%7B%22user.a%22%3A%22dmFsdWU%3D%22%2C%22user.b%22%3A%22%22%7D"}}).xattrs;
+  EXPECT_EQ(read, (Xattrs{{"user.a", "value"}, {"user.b", ""}}));
+  EXPECT_TRUE(read_back({{"xattr", "%7B%22user.a%22"}}).xattrs.empty());
+}
+
+TEST(ObjectAttributes, extended_attributes_that_no_inode_can_have_are_left_out) {
+  const std::string long_name(256, 'n');
+  EXPECT_EQ(read_back({{"weir-xattrs", "=eA==&user.a&user.b=*&" + long_name + "=eA==&user.c=eA=="}}).xattrs,
+            (Xattrs{{"user.c", "x"}}));
+  EXPECT_TRUE(read_back({{"weir-xattrs-in", "somewhere/else"}}).sidecar.key().empty());
 }
 
 TEST(ObjectAttributes, symlink_body_round_trips) {

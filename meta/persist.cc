@@ -2,6 +2,21 @@
 #include "meta/operation.h"
 
 namespace weir::meta {
+namespace {
+
+// The object that was written names `sidecar`, or none: the others of the inode are of no use any more.
+Result<void> settle_sidecar(Tables& tables, Inode& record, MountId mount, const format::Home& sidecar) {
+  if (record.has_sidecar() && record.sidecar().key() != sidecar.key())
+    TRY(tables.release_sidecar(record, mount, record.sidecar().key(), record.sidecar().etag()));
+  if (record.claimed_sidecar() != sidecar.key() && record.claimed_sidecar() != record.sidecar().key())
+    TRY(tables.release_sidecar(record, mount, record.claimed_sidecar(), ""));
+  record.clear_claimed_sidecar();
+  record.clear_sidecar();
+  if (!sidecar.key().empty()) *record.mutable_sidecar() = sidecar;
+  return {};
+}
+
+}  // namespace
 
 Result<std::vector<QueuedInode>> Namespace::queued(format::QueueClass queue_class, int64_t due_ns,
                                                    const std::optional<QueuedInode>& after, size_t entries_max) {
@@ -45,7 +60,8 @@ Result<Claim> Namespace::claim(InodeId inode) {
     claim.key = std::move(place->key);
     if (is_further_name(record)) {
       TRY_ASSIGN(const Inode linked, tables.load_inode(InodeId(record.link_of())));
-      if (!content_persisted(linked)) {
+      // Its object is to say what the inode's says.
+      if (!fully_persisted(linked)) {
         // Not persisted, whatever it was: so it is queued again when its inode's content is.
         record.set_persisted_attributes_version(0);
         tables.dequeue(record);
@@ -60,6 +76,9 @@ Result<Claim> Namespace::claim(InodeId inode) {
     }
     TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(inode), kv::Isolation::kSnapshot));
     claim.open_for_write = mark.has_value();
+    if (record.xattr_bytes() != 0 && !is_further_name(record)) {
+      TRY_ASSIGN(claim.xattrs, tables.xattrs(inode, kv::Isolation::kSnapshot));
+    }
 
     const bool at_home = record.has_home() && record.home().key() == claim.key;
     TRY_ASSIGN(const auto owner, tables.find_owner(claim.mount, claim.key));
@@ -98,6 +117,21 @@ Result<Claim> Namespace::claim(InodeId inode) {
   }));
   if (!claim) return fail(ErrorCode::kNotFound);
   return *std::move(claim);
+}
+
+Result<void> Namespace::claim_sidecar(InodeId inode, MountId mount, std::string_view key) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    const std::string earlier = record.claimed_sidecar();
+    if (earlier == key) return {};
+    if (earlier != record.sidecar().key()) TRY(tables.release_sidecar(record, mount, earlier, ""));
+    TRY_ASSIGN(const auto owner, tables.find_owner(mount, key));
+    tables.erase_owner(mount, key, owner);
+    tables.put_owner(mount, key, inode);
+    record.set_claimed_sidecar(std::string(key));
+    tables.put_inode(record);
+    return {};
+  });
 }
 
 std::string Namespace::parking_key(InodeId inode) const {
@@ -168,6 +202,7 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
     record.set_persisted_generation(object.generation);
     record.set_persisted_attributes_version(object.attributes_version);
     if (record.claimed_key() == object.key) record.clear_claimed_key();
+    if (object.sidecar && !is_further_name(record)) TRY(settle_sidecar(tables, record, object.mount, *object.sidecar));
 
     if (!is_further_name(record)) outcome.local_file = LocalFileId(record.local_file());
     if (record.links() == 0) {
@@ -258,6 +293,7 @@ Result<void> Namespace::record_conflict(InodeId inode, MountId mount, std::strin
     tables.set_size(kept, size);
     kept.set_persisted_generation(kept.generation());
     kept.set_persisted_attributes_version(kept.attributes_version());
+    kept.set_attributes_unknown(true);
     kept.mutable_home()->set_mount(mount.value());
     kept.mutable_home()->set_key(std::string(conflict_key));
     kept.mutable_home()->set_etag(std::string(etag));

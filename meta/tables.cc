@@ -466,6 +466,47 @@ void Tables::put_whiteout(MountId mount, std::string_view key, std::string_view 
   txn_.put(format::erase_key(now_ns_, mount, key), "");
 }
 
+Result<Xattrs> Tables::xattrs(InodeId inode, kv::Isolation isolation) {
+  Xattrs xattrs;
+  auto range = format::xattr_range(inode);
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, txn_.get_range(range.begin, range.end, {.isolation = isolation}));
+    for (const auto& row : page.rows) xattrs.emplace(format::xattr_name(row.key), row.value);
+    more = page.more;
+    if (more) range.begin = kv::key_after(page.rows.back().key);
+  }
+  return xattrs;
+}
+
+void Tables::replace_xattrs(Inode& inode, const Xattrs& xattrs) {
+  const InodeId id(inode.id());
+  if (inode.xattr_bytes() != 0) {
+    const auto range = format::xattr_range(id);
+    txn_.erase_range(range.begin, range.end);
+  }
+  uint64_t bytes = 0;
+  for (const auto& [name, value] : xattrs) {
+    txn_.put(format::xattr_key(id, name), value);
+    bytes += name.size() + 1 + value.size();
+  }
+  inode.set_xattr_bytes(bytes);
+}
+
+Result<void> Tables::release_sidecar(const Inode& inode, MountId mount, std::string_view key, std::string_view etag) {
+  if (key.empty()) return {};
+  TRY_ASSIGN(const auto owner, find_owner(mount, key));
+  if (owner && owner->inode() == inode.id()) put_whiteout(mount, key, etag, InodeId(inode.id()), true);
+  return {};
+}
+
+Result<void> Tables::release_sidecars(const Inode& inode) {
+  const format::Home& sidecar = inode.sidecar();
+  TRY(release_sidecar(inode, MountId(sidecar.mount()), sidecar.key(), sidecar.etag()));
+  if (inode.claimed_sidecar() == sidecar.key()) return {};
+  const MountId mount(inode.has_home() ? inode.home().mount() : inode.claimed_mount());
+  return release_sidecar(inode, mount, inode.claimed_sidecar(), "");
+}
+
 Result<bool> Tables::release_keys(const Inode& inode) {
   const InodeId id(inode.id());
   bool released = false;
@@ -559,6 +600,7 @@ Result<Unlinked> Tables::remove_entry(InodeId parent, std::string_view name, Den
     return unlinked;
   }
   TRY_ASSIGN(unlinked.erases_object, release_keys(inode));
+  TRY(release_sidecars(inode));
   unlinked.local_file = LocalFileId(inode.local_file());
   txn_.erase(format::writing_key(id));
   TRY(erase_inode(inode));

@@ -110,8 +110,17 @@ class Tables {
   // `before` is the row as read: its erase entry is removed with it.
   void erase_owner(MountId mount, std::string_view key, const std::optional<format::Owner>& before);
   void put_whiteout(MountId mount, std::string_view key, std::string_view etag, InodeId former, bool verify);
-  // Gives up every key the inode owns: its home and a claim.
+  // Gives up every key the record owns: its home and a claim.
   Result<bool> release_keys(const Inode& inode);
+  // Gives up the objects that hold the inode's extended attributes.
+  Result<void> release_sidecars(const Inode& inode);
+  // One of them, if the inode owns it.
+  Result<void> release_sidecar(const Inode& inode, MountId mount, std::string_view key, std::string_view etag);
+
+  // --- extended attributes
+  Result<Xattrs> xattrs(InodeId inode, kv::Isolation isolation = kv::Isolation::kSerializable);
+  // Puts `xattrs` in the place of those that the inode has; changes the record, the caller puts it.
+  void replace_xattrs(Inode& inode, const Xattrs& xattrs);
 
   // --- the lower layer
   // Gives a new directory the lower layer under its path, listed at `listed_ns`, unless a renamed directory still reads

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -19,13 +20,19 @@ inline constexpr size_t kXattrNameBytesMax = 255;
 inline constexpr size_t kXattrValueBytesMax = 65'536;
 // Objects that had to get out of the way of another inode's object, for a moment; never shown.
 inline constexpr std::string_view kParkingPrefix = ".weir-parked/";
+// Objects that hold extended attributes; never shown.
+inline constexpr std::string_view kSidecarPrefix = ".weir-attributes/";
 
 // Names of one inode. Each has an object of its own in the bucket.
 inline constexpr uint32_t kLinksMax = 1'000;
 
 inline constexpr size_t kXattrListBytesMax = 65'536;    // of all names of an inode, with their NULs
+inline constexpr size_t kXattrBytesMax = 1 << 20;       // of all names, with their NULs, and values of an inode
 
 using format::FileType;
+
+// Extended attributes, by name.
+using Xattrs = std::map<std::string, std::string, std::less<>>;
 
 // An inode as one transaction saw it.
 using Inode = format::Inode;

@@ -31,6 +31,7 @@ Result<LocalFileId> Namespace::reclaim(InodeId inode) {
     TRY_ASSIGN(const auto record, tables.find_inode(inode));
     if (!record || record->links() != 0) return LocalFileId(0);
     TRY(tables.release_keys(*record));
+    TRY(tables.release_sidecars(*record));
     tables.txn().erase(format::writing_key(inode));
     TRY(tables.erase_inode(*record));
     return LocalFileId(record->local_file());

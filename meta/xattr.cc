@@ -13,19 +13,24 @@ Result<void> check_xattr_name(std::string_view name) {
 }
 
 // Takes an ACL's permissions over; false when they are all it says.
-Result<bool> accept_acl(Tables& tables, Inode& inode, std::string_view name, std::string_view value) {
+Result<bool> accept_acl(Inode& inode, std::string_view name, std::string_view value) {
   if (inode.type() == format::SYMLINK) return fail(ErrorCode::kNotSupported, "symbolic links have no ACL");
   TRY_ASSIGN(const Acl acl, Acl::decode(value));
   if (name == kDefaultAcl) {
     if (!is_directory(inode)) return fail(ErrorCode::kInvalid, "only directories have a default ACL");
     return true;
   }
-  const uint32_t permissions = (inode.permissions() & ~0777u) | acl.permissions();
-  if (permissions != inode.permissions()) {
-    inode.set_permissions(permissions);
-    tables.attributes_changed(inode);
-  }
+  inode.set_permissions((inode.permissions() & ~0777u) | acl.permissions());
   return !acl.minimal();
+}
+
+// One more name must not make the list longer than a reader's buffer can be.
+Result<void> check_list(Tables& tables, InodeId inode, std::string_view name) {
+  TRY_ASSIGN(const Xattrs xattrs, tables.xattrs(inode));
+  size_t bytes = name.size() + 1;
+  for (const auto& [other, value] : xattrs) bytes += other.size() + 1;
+  if (bytes <= kXattrListBytesMax) return {};
+  return fail(ErrorCode::kNoSpace, "the names of the inode's attributes are over 65,536 bytes together");
 }
 
 }  // namespace
@@ -41,14 +46,10 @@ Result<std::string> Namespace::xattr(InodeId inode, std::string_view name) {
 
 Result<std::vector<std::string>> Namespace::xattr_names(InodeId inode) {
   return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::vector<std::string>> {
+    TRY_ASSIGN(const Xattrs xattrs, tables.xattrs(inode));
     std::vector<std::string> names;
-    auto range = format::xattr_range(inode);
-    for (bool more = true; more;) {
-      TRY_ASSIGN(const auto page, tables.txn().get_range(range.begin, range.end));
-      for (const auto& row : page.rows) names.emplace_back(format::xattr_name(row.key));
-      more = page.more;
-      if (more) range.begin = kv::key_after(page.rows.back().key);
-    }
+    names.reserve(xattrs.size());
+    for (const auto& [name, value] : xattrs) names.push_back(name);
     return names;
   });
 }
@@ -65,11 +66,13 @@ Result<void> Namespace::set_xattr(InodeId inode, std::string_view name, std::str
     if (!before && mode == XattrMode::kReplace) return fail(ErrorCode::kNoAttribute);
     bool keep = true;
     if (is_acl(name)) {
-      TRY_ASSIGN(keep, accept_acl(tables, record, name, value));
+      TRY_ASSIGN(keep, accept_acl(record, name, value));
     }
     uint64_t bytes = record.xattr_bytes();
     if (keep) bytes += name.size() + 1 + value.size();
     if (before) bytes -= name.size() + 1 + before->size();
+    if (bytes > kXattrBytesMax) return fail(ErrorCode::kNoSpace, "the inode's attributes are over 1 MiB together");
+    if (keep && !before && bytes > kXattrListBytesMax) TRY(check_list(tables, inode, name));
     if (keep) {
       tables.txn().put(key, value);
     } else if (before) {
@@ -77,6 +80,7 @@ Result<void> Namespace::set_xattr(InodeId inode, std::string_view name, std::str
     }
     record.set_xattr_bytes(bytes);
     record.set_ctime_ns(tables.now_ns());
+    tables.attributes_changed(record);
     tables.put_inode(record);
     return {};
   });
@@ -92,6 +96,7 @@ Result<void> Namespace::remove_xattr(InodeId inode, std::string_view name) {
     tables.txn().erase(key);
     record.set_xattr_bytes(record.xattr_bytes() - (name.size() + 1 + before->size()));
     record.set_ctime_ns(tables.now_ns());
+    tables.attributes_changed(record);
     tables.put_inode(record);
     return {};
   });

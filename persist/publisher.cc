@@ -34,9 +34,9 @@ std::string conflict_name(std::string_view name, std::string_view etag) {
   return std::string(name.substr(0, kept)) + suffix;
 }
 
-Result<Publisher::Published> Publisher::publish(const meta::Claim& claim, ufs::UnderStore& store, uint64_t size,
-                                                const Write& write) {
-  TRY_ASSIGN(Standing standing, expected(claim, store, size));
+Result<Publisher::Published> Publisher::publish(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                                ufs::UnderStore& store, uint64_t size, const Write& write) {
+  TRY_ASSIGN(Standing standing, expected(claim, attributes, store, size));
   for (int attempt = 0; attempt < kTries; ++attempt) {
     if (standing.published) return *std::move(standing.published);
     auto etag = write(standing.conditions);
@@ -44,20 +44,22 @@ Result<Publisher::Published> Publisher::publish(const meta::Claim& claim, ufs::U
     // Of a missing object some stores say "not found" to If-Match.
     const bool missing = etag.error() == ErrorCode::kNotFound && standing.conditions.if_match.has_value();
     if (etag.error() != ErrorCode::kPrecondition && !missing) return fail(std::move(etag).error());
-    TRY_ASSIGN(standing, inspect(claim, store, size));
+    TRY_ASSIGN(standing, inspect(claim, attributes, store, size));
   }
   if (standing.published) return *std::move(standing.published);
   return fail(ErrorCode::kBusy, "object '" + claim.key + "' in " + store.uri() + " keeps being changed by others");
 }
 
-Result<Publisher::Standing> Publisher::expected(const meta::Claim& claim, ufs::UnderStore& store, uint64_t size) {
+Result<Publisher::Standing> Publisher::expected(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                                ufs::UnderStore& store, uint64_t size) {
   using Expect = meta::Claim::Expect;
   if (!claim.expect_etag.empty()) return Standing{.conditions = {.if_match = claim.expect_etag}};
   if (claim.expect == Expect::kNothing) return Standing{.conditions = {.if_none_match = true}};
-  return inspect(claim, store, size);
+  return inspect(claim, attributes, store, size);
 }
 
-Result<Publisher::Standing> Publisher::inspect(const meta::Claim& claim, ufs::UnderStore& store, uint64_t size) {
+Result<Publisher::Standing> Publisher::inspect(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                               ufs::UnderStore& store, uint64_t size) {
   for (int attempt = 0; attempt < kTries; ++attempt) {
     const auto head = store.head(claim.key, deadlines_.reply());
     if (failed_with(head, ErrorCode::kNotFound)) return Standing{.conditions = {.if_none_match = true}};
@@ -72,8 +74,7 @@ Result<Publisher::Standing> Publisher::inspect(const meta::Claim& claim, ufs::Un
       const bool at_home = claim.inode.has_home() && claim.inode.home().key() == claim.key &&
                            claim.inode.home().etag() == head->info.etag;
       if (at_home) return replace;  // it is known; what is wanted is to write it anew
-      const bool current =
-          head->attributes.user == meta::to_object(claim.inode, names_.volume_id(), claim.key).user;
+      const bool current = head->attributes.user == attributes.user;
       return Standing{.published = Published{.etag = head->info.etag,
                                              .attributes_version = current ? claim.inode.attributes_version() : 0,
                                              .written = false}};

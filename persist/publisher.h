@@ -35,8 +35,10 @@ class Publisher {
   // kPrecondition: the condition did not hold, `write` changed nothing.
   using Write = std::function<Result<ufs::Etag>(const ufs::Conditions&)>;
 
-  // Errors: of `write`, of the store; kUnavailable when the object there changes faster than we look.
-  Result<Published> publish(const meta::Claim& claim, ufs::UnderStore& store, uint64_t size, const Write& write);
+  // `attributes`: what an object of the claimed generation carries that needs no other. Errors: of `write`, of the store;
+  // kBusy when the object there changes faster than we look.
+  Result<Published> publish(const meta::Claim& claim, const ufs::ObjectAttributes& attributes, ufs::UnderStore& store,
+                            uint64_t size, const Write& write);
 
  private:
   static constexpr int kTries = 4;
@@ -45,8 +47,10 @@ class Publisher {
     ufs::Conditions conditions;
     std::optional<Published> published;
   };
-  Result<Standing> expected(const meta::Claim& claim, ufs::UnderStore& store, uint64_t size);
-  Result<Standing> inspect(const meta::Claim& claim, ufs::UnderStore& store, uint64_t size);
+  Result<Standing> expected(const meta::Claim& claim, const ufs::ObjectAttributes& attributes, ufs::UnderStore& store,
+                            uint64_t size);
+  Result<Standing> inspect(const meta::Claim& claim, const ufs::ObjectAttributes& attributes, ufs::UnderStore& store,
+                           uint64_t size);
   // kPrecondition: it changed meanwhile.
   Result<void> keep_foreign(const meta::Claim& claim, ufs::UnderStore& store, const ufs::ObjectHead& head);
 

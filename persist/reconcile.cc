@@ -6,7 +6,6 @@
 
 #include "base/failpoint.h"
 #include "base/log.h"
-#include "meta/object_attributes.h"
 #include "persist/backoff.h"
 
 namespace weir::persist {
@@ -23,13 +22,17 @@ bool lies_at(const meta::Inode& inode, MountId mount, std::string_view key) {
   return inode.has_home() && MountId(inode.home().mount()) == mount && inode.home().key() == key;
 }
 
-meta::PersistedObject persisted(const meta::Claim& claim, const Publisher::Published& published, uint64_t size) {
+// `sidecar`: what an object of the claimed attributes names; of another one it is not known.
+meta::PersistedObject persisted(const meta::Claim& claim, const Publisher::Published& published, uint64_t size,
+                                std::optional<format::Home> sidecar) {
+  if (published.attributes_version != claim.inode.attributes_version()) sidecar.reset();
   return {.mount = claim.mount,
           .key = claim.key,
           .etag = published.etag,
           .size = size,
           .generation = claim.inode.generation(),
-          .attributes_version = published.attributes_version};
+          .attributes_version = published.attributes_version,
+          .sidecar = std::move(sidecar)};
 }
 
 }  // namespace
@@ -137,22 +140,54 @@ Result<meta::PersistedObject> Reconciler::bring(const meta::Claim& claim, ufs::U
                                  .generation = inode.generation(),
                                  .attributes_version = inode.attributes_version()};
   }
-  if (inode.type() != format::REGULAR) {
-    TRY_ASSIGN(const auto uploaded, parts_.uploader.upload_record(claim, store));
-    ++parts_.counters.persisted_files;
-    return persisted(claim, uploaded.published, uploaded.size);
-  }
-  if (claim.source || meta::content_persisted(inode)) return copy_content(claim, store, attempt);
-
-  auto uploaded = parts_.uploader.upload_file(claim, store, attempt);
-  if (failed_with(uploaded, ErrorCode::kNotFound)) {
+  const bool copied = claim.source || (inode.type() == format::REGULAR && meta::content_persisted(inode));
+  if (copied) return copy_content(claim, store, attempt);
+  auto object = upload(claim, store, attempt);
+  if (failed_with(object, ErrorCode::kNotFound)) {
     TRY(parts_.names.report_corruption(InodeId(inode.id()), LocalFileId(inode.local_file())));
     return fail(ErrorCode::kIo, "the only copy, local file " + std::to_string(inode.local_file()) + ", is gone");
   }
-  if (!uploaded) return fail(std::move(uploaded).error());
+  return object;
+}
+
+Result<meta::PersistedObject> Reconciler::upload(const meta::Claim& claim, ufs::UnderStore& store,
+                                                 Activity::Attempt& attempt) {
+  const meta::ObjectForm form = meta::form_object(claim.inode, claim.xattrs, parts_.names.volume_id(), claim.key);
+  TRY_ASSIGN(auto sidecar, bring_sidecar(claim, store, form));
+  const bool record = claim.inode.type() != format::REGULAR;
+  TRY_ASSIGN(const auto uploaded, record ? parts_.uploader.upload_record(claim, form.attributes, store)
+                                         : parts_.uploader.upload_file(claim, form.attributes, store, attempt));
   ++parts_.counters.persisted_files;
-  parts_.counters.persisted_bytes += uploaded->size;
-  return persisted(claim, uploaded->published, uploaded->size);
+  if (!record) parts_.counters.persisted_bytes += uploaded.size;
+  return persisted(claim, uploaded.published, uploaded.size, std::move(sidecar));
+}
+
+Result<format::Home> Reconciler::bring_sidecar(const meta::Claim& claim, ufs::UnderStore& store,
+                                               const meta::ObjectForm& form) {
+  const InodeId inode(claim.inode.id());
+  format::Home sidecar;
+  if (form.sidecar_key.empty()) return sidecar;
+  if (claim.inode.sidecar().key() == form.sidecar_key) return claim.inode.sidecar();
+  // Who unlinks the inode after this leaves a whiteout, which waits for the key.
+  TRY_ASSIGN(const auto held, parts_.key_locks.lock(claim.mount, form.sidecar_key, parts_.deadlines.reply()));
+  const auto claimed = parts_.names.claim_sidecar(inode, claim.mount, form.sidecar_key);
+  if (failed_with(claimed, ErrorCode::kNotFound)) return fail(ErrorCode::kBusy, "the file was removed");
+  TRY(claimed);
+  TRY(failpoint("persist.sidecar_claimed"));
+  const std::string token = meta::format_owner({.volume_id = parts_.names.volume_id(),
+                                                .inode = inode,
+                                                .generation = Generation(claim.inode.generation())});
+  const ufs::ObjectAttributes attributes{.content_type = std::string(meta::kSidecarContentType),
+                                         .user = {{std::string(meta::kOwnerMetadata), token}}};
+  const auto body = std::as_bytes(std::span(form.sidecar_body));
+  TRY_ASSIGN(auto etag,
+             store.put(form.sidecar_key, body, {.attributes = attributes}, parts_.deadlines.transfer(body.size())));
+  TRY(failpoint("persist.sidecar_written"));
+  sidecar.set_mount(claim.mount.value());
+  sidecar.set_key(form.sidecar_key);
+  sidecar.set_etag(std::move(etag));
+  sidecar.set_size(body.size());
+  return sidecar;
 }
 
 Result<meta::PersistedObject> Reconciler::copy_content(const meta::Claim& claim, ufs::UnderStore& store,
@@ -165,9 +200,16 @@ Result<meta::PersistedObject> Reconciler::copy_content(const meta::Claim& claim,
   const meta::OwnerToken own{.volume_id = parts_.names.volume_id(),
                              .inode = InodeId(claim.inode.id()),
                              .generation = Generation(claim.inode.generation())};
+  // What the attributes are is not known, or what they say without those of others.
+  meta::ObjectForm form;
+  std::optional<format::Home> sidecar;
+  if (!claim.inode.attributes_unknown() && !claim.source) {
+    form = meta::form_object(claim.inode, claim.xattrs, parts_.names.volume_id(), claim.key);
+    TRY_ASSIGN(sidecar, bring_sidecar(claim, store, form));
+  }
   bool lost = false;
   auto published = parts_.publisher.publish(
-      claim, store, home.size(), [&](const ufs::Conditions& conditions) -> Result<ufs::Etag> {
+      claim, form.attributes, store, home.size(), [&](const ufs::Conditions& conditions) -> Result<ufs::Etag> {
         const auto source = store.head(home.key(), parts_.deadlines.reply());
         lost = failed_with(source, ErrorCode::kNotFound);
         if (!source) return fail(source.error());
@@ -175,11 +217,15 @@ Result<meta::PersistedObject> Reconciler::copy_content(const meta::Claim& claim,
         // Our token on another etag: written by a copy in place whose outcome was lost.
         lost = etag != home.etag() && meta::owner_of(source->attributes) != own;
         if (lost) return fail(ErrorCode::kStale);
+        const meta::ObjectForm copied =
+            meta::form_copy(source->attributes, claim.inode, claim.xattrs, parts_.names.volume_id(), claim.key);
+        if (sidecar && copied.sidecar_key != form.sidecar_key) {
+          TRY_ASSIGN(sidecar, bring_sidecar(claim, store, copied));
+        }
         return store.copy(home.key(), claim.key,
                           {.source_if_match = etag,
                            .conditions = in_place ? ufs::Conditions{.if_match = etag} : conditions,
-                           .attributes = meta::to_copied_object(source->attributes, claim.inode,
-                                                                parts_.names.volume_id(), claim.key)},
+                           .attributes = copied.attributes},
                           parts_.deadlines.copy(home.size()));
       });
   if (lost) return replace_lost_home(claim, store, attempt);
@@ -188,7 +234,7 @@ Result<meta::PersistedObject> Reconciler::copy_content(const meta::Claim& claim,
   if (claim.inode.attributes_unknown()) published->attributes_version = claim.inode.attributes_version();
   TRY(failpoint("persist.copied"));
   ++parts_.counters.copied_files;
-  return persisted(claim, *published, home.size());
+  return persisted(claim, *published, home.size(), std::move(sidecar));
 }
 
 Result<meta::PersistedObject> Reconciler::replace_lost_home(const meta::Claim& claim, ufs::UnderStore& store,
@@ -205,12 +251,9 @@ Result<meta::PersistedObject> Reconciler::replace_lost_home(const meta::Claim& c
     parts_.lower.refresh_in_background(InodeId(inode.parent()));
     return fail(ErrorCode::kStale, "object '" + claim.key + "' was changed in the bucket");
   }
-  auto uploaded = parts_.uploader.upload_file(claim, store, attempt);
-  if (uploaded) {
-    log_warn("persist.lost_home_replaced", {{"path", claim.path}, {"home", inode.home().key()}});
-    return persisted(claim, uploaded->published, uploaded->size);
-  }
-  if (uploaded.error() != ErrorCode::kNotFound) return fail(std::move(uploaded).error());
+  auto uploaded = upload(claim, store, attempt);
+  if (uploaded) log_warn("persist.lost_home_replaced", {{"path", claim.path}, {"home", inode.home().key()}});
+  if (uploaded || uploaded.error() != ErrorCode::kNotFound) return uploaded;
   log_warn("persist.removed_in_bucket", {{"path", claim.path}, {"home", inode.home().key()}});
   TRY(parts_.names.drop_lower(InodeId(inode.parent()), inode.name(), inode.home().etag()));
   return fail(ErrorCode::kStale, "its object '" + inode.home().key() + "' was removed or replaced in the bucket");

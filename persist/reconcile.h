@@ -13,6 +13,7 @@
 #include "base/result.h"
 #include "meta/lower_layer.h"
 #include "meta/namespace.h"
+#include "meta/object_attributes.h"
 #include "pages/page_store.h"
 #include "persist/activity.h"
 #include "persist/breaker.h"
@@ -69,9 +70,13 @@ class Reconciler {
   Result<void> move_away(const meta::Claim& blocked, InodeId in_the_way);
   Result<void> park(const meta::Inode& inode, ufs::UnderStore& store);
 
+  // Writes the object beside the claimed one that `form` asks for, unless it is there already.
+  Result<format::Home> bring_sidecar(const meta::Claim& claim, ufs::UnderStore& store, const meta::ObjectForm& form);
   Result<meta::PersistedObject> bring(const meta::Claim& claim, ufs::UnderStore& store, Activity::Attempt& attempt);
+  Result<meta::PersistedObject> upload(const meta::Claim& claim, ufs::UnderStore& store, Activity::Attempt& attempt);
   // Of a further name its inode's home, else its own, to where it belongs.
-  Result<meta::PersistedObject> copy_content(const meta::Claim& claim, ufs::UnderStore& store, Activity::Attempt& attempt);
+  Result<meta::PersistedObject> copy_content(const meta::Claim& claim, ufs::UnderStore& store,
+                                             Activity::Attempt& attempt);
   // The home's object was changed or removed by others before it could be copied.
   Result<meta::PersistedObject> replace_lost_home(const meta::Claim& claim, ufs::UnderStore& store,
                                                   Activity::Attempt& attempt);

@@ -107,18 +107,19 @@ struct Uploader::Multipart {
   }
 };
 
-Result<Uploader::Uploaded> Uploader::upload_record(const meta::Claim& claim, ufs::UnderStore& store) {
+Result<Uploader::Uploaded> Uploader::upload_record(const meta::Claim& claim,
+                                                   const ufs::ObjectAttributes& attributes, ufs::UnderStore& store) {
   std::string body;
   if (claim.inode.type() == format::SYMLINK) body = meta::encode_symlink(claim.inode.symlink_target());
-  const ufs::ObjectAttributes attributes = meta::to_object(claim.inode, names_.volume_id(), claim.key);
-  TRY_ASSIGN(auto published, publisher_.publish(claim, store, body.size(), [&](const ufs::Conditions& conditions) {
+  const auto put = [&](const ufs::Conditions& conditions) {
     return store.put(claim.key, bytes_of(body), {attributes, conditions}, deadlines_.reply());
-  }));
+  };
+  TRY_ASSIGN(auto published, publisher_.publish(claim, attributes, store, body.size(), put));
   return Uploaded{std::move(published), body.size()};
 }
 
-Result<Uploader::Uploaded> Uploader::upload_file(const meta::Claim& claim, ufs::UnderStore& store,
-                                                 Activity::Attempt& attempt) {
+Result<Uploader::Uploaded> Uploader::upload_file(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                                 ufs::UnderStore& store, Activity::Attempt& attempt) {
   const LocalFileId id(claim.inode.local_file());
   if (id == LocalFileId(0)) return fail(ErrorCode::kNotFound, "no local file");
   TRY_ASSIGN(const auto file, pages_.open(id));
@@ -134,12 +135,13 @@ Result<Uploader::Uploaded> Uploader::upload_file(const meta::Claim& claim, ufs::
   const Proof& proof = *begun;
   attempt.phase = Phase::kUploading;
   attempt.uploaded_bytes = 0;
-  if (proof.stamp().size_bytes <= options_.part_bytes) return upload_whole(claim, store, *file, proof, attempt);
-  return upload_parts(claim, store, *file, proof, attempt);
+  if (proof.stamp().size_bytes <= options_.part_bytes)
+    return upload_whole(claim, attributes, store, *file, proof, attempt);
+  return upload_parts(claim, attributes, store, *file, proof, attempt);
 }
 
-Result<Uploader::Uploaded> Uploader::upload_whole(const meta::Claim& claim, ufs::UnderStore& store,
-                                                  pages::LocalFile& file, const Proof& proof,
+Result<Uploader::Uploaded> Uploader::upload_whole(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                                  ufs::UnderStore& store, pages::LocalFile& file, const Proof& proof,
                                                   Activity::Attempt& attempt) {
   const uint64_t size = proof.stamp().size_bytes;
   const Buffer buffer(size);
@@ -147,10 +149,10 @@ Result<Uploader::Uploaded> Uploader::upload_whole(const meta::Claim& claim, ufs:
   TRY(failpoint("persist.read"));
   TRY(proof.check());
 
-  const ufs::ObjectAttributes attributes = meta::to_object(claim.inode, names_.volume_id(), claim.key);
-  TRY_ASSIGN(auto published, publisher_.publish(claim, store, size, [&](const ufs::Conditions& conditions) {
+  const auto put = [&](const ufs::Conditions& conditions) {
     return store.put(claim.key, buffer.span, {attributes, conditions}, deadlines_.transfer(size));
-  }));
+  };
+  TRY_ASSIGN(auto published, publisher_.publish(claim, attributes, store, size, put));
   attempt.uploaded_bytes = size;
 
   std::vector<uint32_t> crcs;
@@ -160,12 +162,13 @@ Result<Uploader::Uploaded> Uploader::upload_whole(const meta::Claim& claim, ufs:
   return Uploaded{std::move(published), size};
 }
 
-Result<Uploader::Uploaded> Uploader::upload_parts(const meta::Claim& claim, ufs::UnderStore& store,
-                                                  pages::LocalFile& file, const Proof& proof,
+Result<Uploader::Uploaded> Uploader::upload_parts(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                                  ufs::UnderStore& store, pages::LocalFile& file, const Proof& proof,
                                                   Activity::Attempt& attempt) {
   Multipart upload;
-  TRY(open_multipart(claim, store, proof, upload));
+  TRY(open_multipart(claim, attributes, store, proof, upload));
   const auto sent = send_missing_parts(claim, store, file, proof, upload, attempt);
+  if (failed_with(sent, ErrorCode::kNotFound)) return fail(forget_upload(claim, upload.id));
   const auto proven = sent ? proof.check() : sent;
   if (failed_with(proven, ErrorCode::kBusy)) {
     // The content is history: so are its parts.
@@ -177,21 +180,20 @@ Result<Uploader::Uploaded> Uploader::upload_parts(const meta::Claim& claim, ufs:
 
   std::vector<ufs::Part> parts;
   for (auto& [number, part] : upload.parts) parts.push_back(part);
-  auto published = publisher_.publish(claim, store, upload.file_bytes, [&](const ufs::Conditions& conditions) {
+  const auto complete = [&](const ufs::Conditions& conditions) {
     return store.complete_multipart(claim.key, upload.id, parts, conditions, deadlines_.copy(upload.file_bytes));
-  });
-  if (!published) {
-    // Without its upload there is nothing to resume; with it, the next attempt only has to complete it.
-    if (published.error() == ErrorCode::kNotFound) (void)names_.put_progress(InodeId(claim.inode.id()), {});
-    return fail(std::move(published).error());
-  }
+  };
+  auto published = publisher_.publish(claim, attributes, store, upload.file_bytes, complete);
+  // Without its upload there is nothing to resume; with it, the next attempt only has to complete it.
+  if (failed_with(published, ErrorCode::kNotFound)) return fail(forget_upload(claim, upload.id));
+  if (!published) return fail(std::move(published).error());
   if (!published->written) (void)store.abort_multipart(claim.key, upload.id, deadlines_.reply());
   if (upload.all_read) record_checksums(file, proof, upload.page_crcs);
   return Uploaded{*std::move(published), upload.file_bytes};
 }
 
-Result<void> Uploader::open_multipart(const meta::Claim& claim, ufs::UnderStore& store, const Proof& proof,
-                                      Multipart& upload) {
+Result<void> Uploader::open_multipart(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                      ufs::UnderStore& store, const Proof& proof, Multipart& upload) {
   const InodeId inode(claim.inode.id());
   const pages::ContentStamp& stamp = proof.stamp();
   upload.file_bytes = stamp.size_bytes;
@@ -204,6 +206,7 @@ Result<void> Uploader::open_multipart(const meta::Claim& claim, ufs::UnderStore&
   if (!progress.upload_id().empty()) {
     const bool same = progress.upload_key() == claim.key && progress.upload_mount() == claim.mount.value() &&
                       progress.upload_generation() == claim.inode.generation() &&
+                      progress.upload_attributes_version() == claim.inode.attributes_version() &&
                       progress.part_bytes() == upload.part_bytes && progress.stamp_ctime_ns() == stamp.ctime_ns &&
                       progress.stamp_mtime_ns() == stamp.mtime_ns && progress.stamp_size() == stamp.size_bytes;
     if (same) {
@@ -224,14 +227,13 @@ Result<void> Uploader::open_multipart(const meta::Claim& claim, ufs::UnderStore&
     }
   }
 
-  TRY_ASSIGN(upload.id,
-             store.create_multipart(claim.key, meta::to_object(claim.inode, names_.volume_id(), claim.key),
-                                    deadlines_.reply()));
+  TRY_ASSIGN(upload.id, store.create_multipart(claim.key, attributes, deadlines_.reply()));
   TRY(failpoint("persist.multipart_created"));
   progress.set_upload_mount(claim.mount.value());
   progress.set_upload_key(claim.key);
   progress.set_upload_id(upload.id);
   progress.set_upload_generation(claim.inode.generation());
+  progress.set_upload_attributes_version(claim.inode.attributes_version());
   progress.set_part_bytes(upload.part_bytes);
   progress.set_stamp_ctime_ns(stamp.ctime_ns);
   progress.set_stamp_mtime_ns(stamp.mtime_ns);
@@ -302,6 +304,11 @@ Error Uploader::report_rot(const meta::Claim& claim, const Error& error) {
             {{"path", claim.path}, {"local_file", claim.inode.local_file()}, {"error", error},
              {"quarantined", std::string_view(reported && reported->quarantined() ? "yes" : "no")}});
   return Error(ErrorCode::kIo, error.to_string());
+}
+
+Error Uploader::forget_upload(const meta::Claim& claim, const std::string& upload_id) {
+  (void)names_.put_progress(InodeId(claim.inode.id()), {});
+  return Error(ErrorCode::kBusy, "the multipart upload " + upload_id + " was ended by others");
 }
 
 void Uploader::abandon(const format::Progress& progress, ufs::UnderStore& store) {

@@ -5,7 +5,7 @@
 // two equal stamps of the local file around the reading prove them, and the stamp says that they are committed.
 //
 // A multipart upload is recorded in the inode's progress before its first part, so that it goes on after a restart for as
-// long as key, generation and stamp are the same; which parts are there, the store knows. Memory: a worker holds one small
+// long as key, generation, attributes and stamp are the same; which parts are there, the store knows. Memory: a worker holds one small
 // file (at most part_bytes), a thread of the pool one part; parts grow beyond part_bytes only for files of more than
 // part_bytes x ufs::kPartsMax.
 //
@@ -47,12 +47,14 @@ class Uploader {
   };
 
   // What has no local file: directories, symbolic links, special files.
-  Result<Uploaded> upload_record(const meta::Claim& claim, ufs::UnderStore& store);
+  Result<Uploaded> upload_record(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                 ufs::UnderStore& store);
 
   // A regular file. Errors, besides the store's: kBusy (it is being changed; a commit will follow or has), kNotFound (no
   // complete local file), kIo (the local file is not what was committed; that is reported to the namespace),
   // kCancelled (stopping).
-  Result<Uploaded> upload_file(const meta::Claim& claim, ufs::UnderStore& store, Activity::Attempt& attempt);
+  Result<Uploaded> upload_file(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                               ufs::UnderStore& store, Activity::Attempt& attempt);
 
   // Gives up the upload that `progress` speaks of, if any, as far as the store can be reached.
   void abandon(const format::Progress& progress, ufs::UnderStore& store);
@@ -61,17 +63,21 @@ class Uploader {
   class Proof;
   struct Multipart;
 
-  Result<Uploaded> upload_whole(const meta::Claim& claim, ufs::UnderStore& store, pages::LocalFile& file,
-                                const Proof& proof, Activity::Attempt& attempt);
-  Result<Uploaded> upload_parts(const meta::Claim& claim, ufs::UnderStore& store, pages::LocalFile& file,
-                                const Proof& proof, Activity::Attempt& attempt);
+  Result<Uploaded> upload_whole(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                ufs::UnderStore& store, pages::LocalFile& file, const Proof& proof,
+                                Activity::Attempt& attempt);
+  Result<Uploaded> upload_parts(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                                ufs::UnderStore& store, pages::LocalFile& file, const Proof& proof,
+                                Activity::Attempt& attempt);
   // Finds the recorded upload with the parts it has, or begins one.
-  Result<void> open_multipart(const meta::Claim& claim, ufs::UnderStore& store, const Proof& proof,
-                              Multipart& upload);
+  Result<void> open_multipart(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
+                              ufs::UnderStore& store, const Proof& proof, Multipart& upload);
   Result<void> send_missing_parts(const meta::Claim& claim, ufs::UnderStore& store, pages::LocalFile& file,
                                   const Proof& proof, Multipart& upload, Activity::Attempt& attempt);
   Result<void> read_local(const meta::Claim& claim, pages::LocalFile& file, uint64_t offset,
                           std::span<std::byte> buffer);
+  // The store knows nothing of the recorded upload: the next attempt begins another.
+  Error forget_upload(const meta::Claim& claim, const std::string& upload_id);
   // The local file's bytes are not what they should be.
   Error report_rot(const meta::Claim& claim, const Error& error);
   void record_checksums(pages::LocalFile& file, const Proof& proof, std::span<const uint32_t> page_crcs);

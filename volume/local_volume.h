@@ -95,6 +95,8 @@ class LocalVolume final : public Volume {
   // The inode with its attributes, which only the object may know.
   Result<meta::Inode> load(InodeId inode);
   Result<meta::Inode> with_attributes(meta::Inode inode);
+  // kUnavailable while only an object out of reach knows the extended attributes.
+  Result<meta::Inode> load_xattrs(InodeId inode);
   // Asks the lower layer for a name that the namespace cannot answer for. nullopt: there is no such name.
   Result<std::optional<meta::Inode>> find(InodeId parent, std::string_view name);
   // Lists a directory that was never listed; a listing that is due for a refresh is refreshed behind the caller.

@@ -13,8 +13,18 @@ constexpr std::string_view kHome = "user.weir.home";
 
 }  // namespace
 
+Result<meta::Inode> LocalVolume::load_xattrs(InodeId inode) {
+  TRY_ASSIGN(auto record, load(inode));
+  if (record.attributes_unknown())
+    return fail(ErrorCode::kUnavailable, "the object that holds the extended attributes cannot be reached");
+  return record;
+}
+
 Result<std::string> LocalVolume::get_xattr(InodeId inode, std::string_view name) {
-  if (!name.starts_with(kOwnPrefix)) return names_->xattr(inode, name);
+  if (!name.starts_with(kOwnPrefix)) {
+    TRY(load_xattrs(inode));
+    return names_->xattr(inode, name);
+  }
   TRY_ASSIGN(const auto record, names_->load(inode));
   if (name == kState) return std::string(meta::name_of(state_of(record)));
   if (name == kPolicy) {
@@ -27,7 +37,7 @@ Result<std::string> LocalVolume::get_xattr(InodeId inode, std::string_view name)
 }
 
 Result<std::vector<std::string>> LocalVolume::list_xattrs(InodeId inode) {
-  TRY_ASSIGN(const auto record, names_->load(inode));
+  TRY_ASSIGN(const auto record, load_xattrs(inode));
   if (record.xattr_bytes() == 0) return std::vector<std::string>{};
   return names_->xattr_names(inode);
 }
@@ -36,13 +46,20 @@ Result<void> LocalVolume::set_xattr(InodeId inode, std::string_view name, std::s
                                     meta::Namespace::XattrMode mode) {
   if (name.starts_with(kOwnPrefix))
     return fail(ErrorCode::kPermission, std::string(name) + " is the volume's and cannot be set");
-  return names_->set_xattr(inode, name, value, mode);
+  // What the object says must not come later and undo the change.
+  TRY(load_xattrs(inode));
+  TRY(names_->set_xattr(inode, name, value, mode));
+  persister_->wake();
+  return {};
 }
 
 Result<void> LocalVolume::remove_xattr(InodeId inode, std::string_view name) {
   if (name.starts_with(kOwnPrefix))
     return fail(ErrorCode::kPermission, std::string(name) + " is the volume's and cannot be removed");
-  return names_->remove_xattr(inode, name);
+  TRY(load_xattrs(inode));
+  TRY(names_->remove_xattr(inode, name));
+  persister_->wake();
+  return {};
 }
 
 }  // namespace weir::volume

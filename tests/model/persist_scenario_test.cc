@@ -35,6 +35,17 @@ class PersistScenario : public ::testing::Test {
   void TearDown() override { volume_.stop(); }
 
   Generation generation(InodeId inode) { return Generation(volume_.names().load(inode)->generation()); }
+  void set_xattr(InodeId inode, const std::string& name, const std::string& value) {
+    EXPECT_TRUE(volume_.names().set_xattr(inode, name, value, meta::Namespace::XattrMode::kSet).has_value());
+    volume_.persister().wake();
+  }
+  // What the object beside `key` holds.
+  meta::Xattrs sidecar_of(const std::string& key) {
+    const auto head = volume_.head(key);
+    if (!head) return {};
+    const auto body = volume_.object(meta::from_object(*head).sidecar.key());
+    return body ? meta::decode_sidecar(*body).value_or(meta::Xattrs{}) : meta::Xattrs{};
+  }
   template <typename Condition>
   bool eventually(Condition condition) {
     for (const Deadline deadline = later(); !deadline.expired();) {
@@ -313,6 +324,137 @@ TEST_F(PersistScenario, attributes_alone_are_copied_in_place) {
   EXPECT_EQ(faults_->calls(UfsCall::kPut), 1u);
   EXPECT_EQ(volume_.head("a")->attributes.user.at("mode"), std::to_string(S_IFREG | 0600));
   EXPECT_EQ(volume_.object("a"), "x");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, many_changes_of_attributes_cost_one_copy_and_no_data) {
+  const auto busy = std::make_shared<std::atomic<bool>>(false);
+  volume_.stop();
+  volume_.options().deadline = std::chrono::hours(10);
+  volume_.options().foreground_busy = [busy] { return busy->load(); };
+  volume_.start();
+  const InodeId file = volume_.create(volume_.root(), "a", large('x'));
+  volume_.quiesce();
+  volume_.evict(file);
+  faults_->reset_counters();
+  *busy = true;
+  for (int i = 0; i < 10; ++i) {
+    ASSERT_TRUE(volume_.names().set_attributes(file, {.permissions = 0600u + i}).has_value());
+    ASSERT_TRUE(volume_.names().set_attributes(file, {.uid = 10u + i, .gid = 20u + i}).has_value());
+    ASSERT_TRUE(volume_.names().set_attributes(file, {.mtime_ns = 1'000'000'007 + i}).has_value());
+    set_xattr(file, "user.n" + std::to_string(i % 3), std::to_string(i));
+  }
+  ASSERT_TRUE(volume_.names().remove_xattr(file, "user.n1").has_value());
+  *busy = false;
+  volume_.quiesce();
+  EXPECT_EQ(faults_->calls(UfsCall::kCopy), 1u);
+  EXPECT_EQ(faults_->bytes_put(), 0u);
+  EXPECT_EQ(faults_->bytes_got(), 0u);
+  const meta::LowerAttributes told = meta::from_object(*volume_.head("a"));
+  EXPECT_EQ(told.permissions, 0611u);
+  EXPECT_EQ(told.uid, 19u);
+  EXPECT_EQ(told.gid, 29u);
+  EXPECT_EQ(told.mtime_ns, 1'000'000'016);
+  EXPECT_EQ(told.xattrs, (meta::Xattrs{{"user.n0", "9"}, {"user.n2", "8"}}));
+  EXPECT_EQ(volume_.object("a"), large('x'));
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, extended_attributes_without_room_have_an_object_that_renames_leave_alone) {
+  const InodeId file = volume_.create(volume_.root(), "a", "x");
+  const InodeId directory = volume_.make_directory(volume_.root(), "d");
+  const std::string value(60'000, '\7');
+  set_xattr(file, "user.large", value);
+  set_xattr(directory, "user.large", value);
+  volume_.quiesce();
+  EXPECT_EQ(sidecar_of("a"), (meta::Xattrs{{"user.large", value}}));
+  EXPECT_EQ(sidecar_of("d/"), (meta::Xattrs{{"user.large", value}}));
+  volume_.expect_mirror();
+
+  faults_->reset_counters();
+  volume_.rename(volume_.root(), "a", volume_.root(), "b", kReplaced);
+  volume_.quiesce();
+  EXPECT_EQ(faults_->bytes_put(), 0u);
+  EXPECT_EQ(sidecar_of("b"), (meta::Xattrs{{"user.large", value}}));
+  volume_.expect_mirror();
+
+  volume_.overwrite(file, "y");
+  set_xattr(file, "user.large", value + "2");
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("b"), "y");
+  EXPECT_EQ(sidecar_of("b"), (meta::Xattrs{{"user.large", value + "2"}}));
+  volume_.expect_mirror();
+
+  set_xattr(file, "user.large", "small");
+  volume_.remove_directory(volume_.root(), "d");
+  volume_.quiesce();
+  EXPECT_EQ(meta::from_object(*volume_.head("b")).xattrs, (meta::Xattrs{{"user.large", "small"}}));
+  EXPECT_EQ(volume_.keys(), std::vector<std::string>{"b"});
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, what_was_written_for_extended_attributes_goes_with_a_file_that_is_gone) {
+  const InodeId file = volume_.create(volume_.root(), "a", "x");
+  volume_.quiesce();
+  std::atomic<bool> unlinked = false;
+  const ArmedFailpoint unlink("persist.sidecar_claimed", [&]() -> Result<void> {
+    if (!unlinked.exchange(true)) volume_.unlink(volume_.root(), "a");
+    return {};
+  });
+  set_xattr(file, "user.large", std::string(5'000, 'v'));
+  volume_.quiesce();
+  EXPECT_TRUE(unlinked);
+  EXPECT_EQ(volume_.keys(), std::vector<std::string>{});
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, extended_attributes_survive_a_stop_at_any_step) {
+  for (const char* step : {"persist.sidecar_claimed", "persist.sidecar_written", "persist.copied", "persist.uploaded",
+                           "persist.committed"}) {
+    SCOPED_TRACE(step);
+    const InodeId file = volume_.create(volume_.root(), step, "x");
+    set_xattr(file, "user.large", std::string(5'000, 'v'));
+    volume_.quiesce();
+    std::atomic<bool> reached = false;
+    {
+      const ArmedFailpoint crash(step, [&]() -> Result<void> {
+        reached = true;
+        return fail(ErrorCode::kCancelled);
+      });
+      set_xattr(file, "user.large", std::string(6'000, 'w'));
+      ASSERT_TRUE(eventually([&] { return reached.load(); }));
+      volume_.stop();
+    }
+    volume_.start();
+    set_xattr(file, "user.other", std::string(3'000, 'u'));
+    volume_.quiesce();
+    EXPECT_EQ(sidecar_of(step),
+              (meta::Xattrs{{"user.large", std::string(6'000, 'w')}, {"user.other", std::string(3'000, 'u')}}));
+    volume_.expect_mirror();
+  }
+}
+
+TEST_F(PersistScenario, attributes_changed_while_parts_wait_are_not_lost) {
+  {
+    const ArmedFailpoint crash("persist.parts_sent", [] { return fail(ErrorCode::kCancelled); });
+    const InodeId file = volume_.create(volume_.root(), "big", large('x'));
+    ASSERT_TRUE(eventually([&] { return faults_->calls(UfsCall::kUploadPart) == 6; }));
+    ASSERT_TRUE(volume_.names().set_attributes(file, {.permissions = 0600}).has_value());
+  }
+  volume_.quiesce();
+  EXPECT_EQ(meta::from_object(*volume_.head("big")).permissions, 0600u);
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_upload_that_others_ended_begins_anew) {
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kNotFound,
+                .call = UfsCall::kCompleteMultipart, .times = 1});
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kNotFound, .call = UfsCall::kUploadPart,
+                .skip = 8, .times = 1});
+  const InodeId file = volume_.create(volume_.root(), "big", large('x'));
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("big"), large('x'));
+  EXPECT_FALSE(volume_.names().load(file)->quarantined());
   volume_.expect_mirror();
 }
 

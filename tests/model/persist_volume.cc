@@ -234,6 +234,8 @@ void PersistVolume::expect_mirrored(InodeId directory, const std::string& prefix
       ASSERT_TRUE(found.has_value()) << key;
       EXPECT_EQ(found->info.etag, inode.home().etag()) << key;
       EXPECT_TRUE(inode.claimed_key().empty()) << key;
+      EXPECT_TRUE(inode.claimed_sidecar().empty()) << key;
+      if (inode.has_sidecar()) expected.push_back(inode.sidecar().key());
       if (entry.type == format::DIRECTORY) expect_mirrored(entry.inode, key, expected);
     }
     more = page.more;
@@ -250,7 +252,7 @@ void PersistVolume::expect_owners_at_home() {
       const std::string key(format::owner_object_key(row.key));
       EXPECT_NE(owner.inode(), 0u) << "a whiteout is left for " << key;
       const auto inode = names_->load_record(InodeId(owner.inode()));
-      EXPECT_TRUE(inode.has_value() && inode->home().key() == key)
+      EXPECT_TRUE(inode.has_value() && (inode->home().key() == key || inode->sidecar().key() == key))
           << "the key " << key << " belongs to inode " << owner.inode() << ", which does not call it home";
     }
     more = page.more;
