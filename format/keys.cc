@@ -23,6 +23,7 @@ enum Table : char {
   kTransient = 'T',
   kQueue = 'Q',
   kProgress = 'P',
+  kPartDigests = 'A',
   kErase = 'Z',
   kTreeJob = 'J',
   kMount = 'B',
@@ -163,6 +164,13 @@ Result<QueueEntry> parse_queue_key(std::string_view key) {
   return QueueEntry{static_cast<QueueClass>(key[1]), static_cast<int64_t>(read_be(key.substr(2, 8))),
                     InodeId(read_be(key.substr(10, 8)))};
 }
+
+std::string part_digests_key(InodeId inode, uint32_t chunk) {
+  std::string key = id_key(kPartDigests, inode.value());
+  append_be(key, chunk);
+  return key;
+}
+KeyRange part_digests_range(InodeId inode) { return prefix_range(id_key(kPartDigests, inode.value())); }
 
 std::string progress_key(InodeId inode) { return id_key(kProgress, inode.value()); }
 KeyRange progress_range() { return table_range(kProgress); }

@@ -71,6 +71,9 @@ struct QueueEntry {
 };
 Result<QueueEntry> parse_queue_key(std::string_view key);
 
+std::string part_digests_key(InodeId inode, uint32_t chunk);
+KeyRange part_digests_range(InodeId inode);
+
 std::string progress_key(InodeId inode);
 KeyRange progress_range();
 

@@ -82,6 +82,8 @@ Result<void> Namespace::end_writes(const std::vector<EndWrite>& ended) {
           TRY_ASSIGN(const auto mark, format::decode<format::WriteMark>(*value));
           // The content is what was persisted before the opening. Generations are never used twice, so the persisted one moves.
           if (record->has_home() && record->persisted_generation() == mark.generation_before()) {
+            if (record->digests_generation() == record->persisted_generation())
+              record->set_digests_generation(record->generation());
             record->set_persisted_generation(record->generation());
             tables.put_inode(*record);
             TRY_ASSIGN(auto names, tables.further_names(*record));

@@ -114,6 +114,14 @@ struct Claim {
   bool open_for_write = false;
 };
 
+// What the parts of an object hold that was sent in parts.
+struct PartDigests {
+  static constexpr size_t kDigestBytes = 16;  // the first half of a SHA-256
+  uint64_t part_bytes = 0;
+  uint64_t size_bytes = 0;  // of the object
+  std::string digests;      // of its parts, in order
+};
+
 // What was put into the bucket for an inode under its claim.
 struct PersistedObject {
   MountId mount{};
@@ -124,6 +132,8 @@ struct PersistedObject {
   uint64_t attributes_version = 0;
   // What the object's metadata names as holding the extended attributes, without a key: nothing. Absent: unchanged.
   std::optional<format::Home> sidecar;
+  // Absent: what is known of the parts of this generation's content stands.
+  std::optional<PartDigests> part_digests;
 };
 
 struct PersistOutcome {
@@ -162,6 +172,7 @@ struct LowerEntry {
   std::string name;              // one component
   bool directory = false;
   bool has_object = false;       // of a directory: a marker `name/` exists
+  bool confirmed = false;        // of a directory: something was found below it after the listing
   std::string etag;
   uint64_t size = 0;
   int64_t mtime_ns = 0;
@@ -201,9 +212,12 @@ class RecentErasures {
   void add(MountId mount, const std::string& key, int64_t now_ns);
   // Whether the object may have been erased after `since_ns`; says yes rather too often than too rarely.
   bool erased_since(MountId mount, const std::string& key, int64_t since_ns) const;
+  // The same of any object whose key begins with `prefix`.
+  bool erased_below_since(MountId mount, const std::string& prefix, int64_t since_ns) const;
 
  private:
   static constexpr size_t kKeysMax = 100'000;
+  static constexpr int kKeysLookedAtMax = 64;  // by erased_below_since()
   mutable std::mutex mutex_;  // leaf
   std::map<std::pair<MountId, std::string>, int64_t> keys_;
   std::deque<std::pair<int64_t, std::pair<MountId, std::string>>> order_;
@@ -326,6 +340,8 @@ class Namespace {
   // the copy), or, with an empty `new_key`, is not needed because its content is local and unpersisted.
   Result<void> rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
                       std::string_view new_etag);
+  // Of the content that the home of `inode` holds; absent when they are not known, or the home is another one by now.
+  Result<std::optional<PartDigests>> part_digests(const Inode& inode);
   // Takes `key` for an object of extended attributes that is about to be written for the inode. kNotFound.
   Result<void> claim_sidecar(InodeId inode, MountId mount, std::string_view key);
   // A key that no path leads to, for an object that must get out of the way.
@@ -370,6 +386,9 @@ class Namespace {
     std::vector<std::pair<InodeId, std::string>> entries_changed;
     std::vector<LocalFileId> stale_local_files;
     std::vector<std::string> shadowed;      // names of objects that a directory of the same name hides
+    // Directories that are taken in only when confirmed: stores show a prefix for a moment longer than there is anything
+    // below it, and the name is, or was a moment ago, something else.
+    std::vector<LowerEntry> doubtful;
   };
   // kStale when the directory's lower layer is another prefix by now.
   Result<LowerChanges> merge_lower(InodeId directory, const format::Lower& lower,

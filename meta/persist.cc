@@ -119,6 +119,15 @@ Result<Claim> Namespace::claim(InodeId inode) {
   return *std::move(claim);
 }
 
+Result<std::optional<PartDigests>> Namespace::part_digests(const Inode& inode) {
+  return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::optional<PartDigests>> {
+    TRY_ASSIGN(const auto now, tables.find_inode(InodeId(inode.id())));
+    if (!now || now->home().key() != inode.home().key() || now->home().etag() != inode.home().etag())
+      return std::optional<PartDigests>{};
+    return tables.part_digests(*now);
+  });
+}
+
 Result<void> Namespace::claim_sidecar(InodeId inode, MountId mount, std::string_view key) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
     TRY_ASSIGN(Inode record, tables.load_inode(inode));
@@ -202,7 +211,11 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
     record.set_persisted_generation(object.generation);
     record.set_persisted_attributes_version(object.attributes_version);
     if (record.claimed_key() == object.key) record.clear_claimed_key();
-    if (object.sidecar && !is_further_name(record)) TRY(settle_sidecar(tables, record, object.mount, *object.sidecar));
+    if (!is_further_name(record)) {
+      if (object.part_digests || record.digests_generation() != object.generation)
+        tables.put_part_digests(record, object.generation, object.part_digests);
+      if (object.sidecar) TRY(settle_sidecar(tables, record, object.mount, *object.sidecar));
+    }
 
     if (!is_further_name(record)) outcome.local_file = LocalFileId(record.local_file());
     if (record.links() == 0) {

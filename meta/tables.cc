@@ -4,12 +4,14 @@
 #include <vector>
 
 #include "meta/acl.h"
+#include "meta/namespace.h"
 
 namespace weir::meta {
 namespace {
 
 // A path has at most this many components: longer ones are a cycle in damaged metadata.
 constexpr int kPathDepthMax = 4'096;
+constexpr size_t kPartDigestsOfChunk = 4'096;
 
 format::DentryKind kind_of(FileType type) {
   return type == format::DIRECTORY ? format::DentryKind::kDirectory : format::DentryKind::kLeaf;
@@ -113,6 +115,10 @@ Result<void> Tables::erase_inode(const Inode& inode) {
     const auto range = format::xattr_range(id);
     txn_.erase_range(range.begin, range.end);
   }
+  if (inode.digests_generation() != 0) {
+    const auto range = format::part_digests_range(id);
+    txn_.erase_range(range.begin, range.end);
+  }
   count(kInodeCount, -1);
   if (inode.type() == format::REGULAR) count(kByteCount, -static_cast<int64_t>(inode.size()));
   if (inode.link_group().empty()) return {};
@@ -142,13 +148,13 @@ Inode Tables::make_unnamed_inode(InodeId id, FileType type, uint32_t permissions
 }
 
 Inode Tables::make_inode(InodeId id, FileType type, InodeId parent, std::string_view name, uint32_t permissions,
-                         uint32_t uid, uint32_t gid) {
+                         uint32_t uid, uint32_t gid, Novelty novelty) {
   Inode inode = make_unnamed_inode(id, type, permissions, uid, gid);
   inode.set_links(1);
   inode.set_parent(parent.value());
   inode.set_name(std::string(name));
   put_dentry(parent, name, {id, type});
-  touch_directory(parent, now_ns_);
+  if (novelty == Novelty::kNew) touch_directory(parent, now_ns_);
   if (type == format::DIRECTORY) count_subdirectory(parent, 1);
   return inode;
 }
@@ -464,6 +470,48 @@ void Tables::put_whiteout(MountId mount, std::string_view key, std::string_view 
   owner.set_verify(verify);
   txn_.put(format::owner_key(mount, key), format::encode(owner));
   txn_.put(format::erase_key(now_ns_, mount, key), "");
+}
+
+Result<std::optional<PartDigests>> Tables::part_digests(const Inode& inode) {
+  if (!inode.has_home() || inode.digests_generation() == 0 ||
+      inode.digests_generation() != inode.persisted_generation())
+    return std::optional<PartDigests>{};
+  PartDigests digests;
+  auto range = format::part_digests_range(InodeId(inode.id()));
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, txn_.get_range(range.begin, range.end));
+    for (const auto& row : page.rows) {
+      TRY_ASSIGN(const auto chunk, format::decode<format::PartDigests>(row.value));
+      digests.part_bytes = chunk.part_bytes();
+      digests.size_bytes = chunk.size();
+      digests.digests += chunk.digests();
+    }
+    more = page.more;
+    if (more) range.begin = kv::key_after(page.rows.back().key);
+  }
+  const bool whole = digests.part_bytes != 0 && digests.size_bytes == inode.home().size() &&
+                     digests.digests.size() == (digests.size_bytes + digests.part_bytes - 1) / digests.part_bytes *
+                                                   PartDigests::kDigestBytes;
+  if (!whole) return fail(ErrorCode::kCorrupt, "the digests of inode " + std::to_string(inode.id()) + " are damaged");
+  return std::optional(std::move(digests));
+}
+
+void Tables::put_part_digests(Inode& inode, uint64_t generation, const std::optional<PartDigests>& digests) {
+  const InodeId id(inode.id());
+  if (inode.digests_generation() != 0) {
+    const auto range = format::part_digests_range(id);
+    txn_.erase_range(range.begin, range.end);
+  }
+  inode.set_digests_generation(digests ? generation : 0);
+  if (!digests) return;
+  constexpr size_t kChunkBytes = kPartDigestsOfChunk * PartDigests::kDigestBytes;
+  for (size_t at = 0; at < digests->digests.size(); at += kChunkBytes) {
+    format::PartDigests chunk;
+    chunk.set_part_bytes(digests->part_bytes);
+    chunk.set_size(digests->size_bytes);
+    chunk.set_digests(digests->digests.substr(at, kChunkBytes));
+    txn_.put(format::part_digests_key(id, static_cast<uint32_t>(at / kChunkBytes)), format::encode(chunk));
+  }
 }
 
 Result<Xattrs> Tables::xattrs(InodeId inode, kv::Isolation isolation) {

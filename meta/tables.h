@@ -18,6 +18,8 @@
 
 namespace weir::meta {
 
+struct PartDigests;
+
 // kInvalid or kNameTooLong.
 Result<void> check_name(std::string_view name);
 
@@ -42,9 +44,10 @@ class Tables {
   Result<void> erase_inode(const Inode& inode);
   // A new inode with times of now and without a name.
   Inode make_unnamed_inode(InodeId id, FileType type, uint32_t permissions, uint32_t uid, uint32_t gid);
-  // A new inode with times of now, its dentry, and the parent's mtime.
+  // A new inode with times of now, and its dentry. One that was there before does not move the parent's mtime.
+  enum class Novelty : uint8_t { kNew, kThereBefore };
   Inode make_inode(InodeId id, FileType type, InodeId parent, std::string_view name, uint32_t permissions, uint32_t uid,
-                   uint32_t gid);
+                   uint32_t gid, Novelty novelty = Novelty::kNew);
   // For a new inode: the directory's default ACL, or else the umask, decides what is left of its permissions.
   Result<void> inherit_acl(const Inode& directory, const Caller& caller, Inode& inode);
 
@@ -116,6 +119,11 @@ class Tables {
   Result<void> release_sidecars(const Inode& inode);
   // One of them, if the inode owns it.
   Result<void> release_sidecar(const Inode& inode, MountId mount, std::string_view key, std::string_view etag);
+
+  // --- digests of the parts of the home's object
+  Result<std::optional<PartDigests>> part_digests(const Inode& inode);
+  // nullopt: they are not known. Changes the record, the caller puts it.
+  void put_part_digests(Inode& inode, uint64_t generation, const std::optional<PartDigests>& digests);
 
   // --- extended attributes
   Result<Xattrs> xattrs(InodeId inode, kv::Isolation isolation = kv::Isolation::kSerializable);

@@ -35,8 +35,8 @@ class Publisher {
   // kPrecondition: the condition did not hold, `write` changed nothing.
   using Write = std::function<Result<ufs::Etag>(const ufs::Conditions&)>;
 
-  // `attributes`: what an object of the claimed generation carries that needs no other. Errors: of `write`, of the store;
-  // kBusy when the object there changes faster than we look.
+  // `attributes`: what an object of the claimed generation carries that needs no other. Errors: of `write`, of the
+  // store; kBusy when the object there changes faster than we look.
   Result<Published> publish(const meta::Claim& claim, const ufs::ObjectAttributes& attributes, ufs::UnderStore& store,
                             uint64_t size, const Write& write);
 

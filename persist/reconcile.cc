@@ -155,11 +155,13 @@ Result<meta::PersistedObject> Reconciler::upload(const meta::Claim& claim, ufs::
   const meta::ObjectForm form = meta::form_object(claim.inode, claim.xattrs, parts_.names.volume_id(), claim.key);
   TRY_ASSIGN(auto sidecar, bring_sidecar(claim, store, form));
   const bool record = claim.inode.type() != format::REGULAR;
-  TRY_ASSIGN(const auto uploaded, record ? parts_.uploader.upload_record(claim, form.attributes, store)
+  TRY_ASSIGN(auto uploaded, record ? parts_.uploader.upload_record(claim, form.attributes, store)
                                          : parts_.uploader.upload_file(claim, form.attributes, store, attempt));
   ++parts_.counters.persisted_files;
   if (!record) parts_.counters.persisted_bytes += uploaded.size;
-  return persisted(claim, uploaded.published, uploaded.size, std::move(sidecar));
+  auto object = persisted(claim, uploaded.published, uploaded.size, std::move(sidecar));
+  object.part_digests = std::move(uploaded.part_digests);
+  return object;
 }
 
 Result<format::Home> Reconciler::bring_sidecar(const meta::Claim& claim, ufs::UnderStore& store,

@@ -1,6 +1,8 @@
 #include "persist/uploader.h"
 
 #include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -10,6 +12,7 @@
 #include "base/log.h"
 #include "meta/object_attributes.h"
 #include "net/checksum.h"
+#include "net/digest.h"
 
 namespace weir::persist {
 namespace {
@@ -90,8 +93,11 @@ struct Uploader::Multipart {
   std::string id;
   uint64_t part_bytes = 0;
   uint64_t file_bytes = 0;
-  std::vector<uint32_t> page_crcs;  // of the whole file if `all_read`
-  bool all_read = true;             // by this attempt, in whole pages
+  bool in_whole_pages = true;       // each part
+  std::vector<uint32_t> page_crcs;  // of the whole file if `in_whole_pages`
+  std::string digests;              // of the parts, once they were read
+  std::optional<meta::PartDigests> home_digests;
+  std::atomic<bool> home_copies = true;  // the store copies parts of the home
 
   std::mutex mutex;                       // a leaf; below
   std::map<uint32_t, ufs::Part> parts;    // that are there
@@ -101,9 +107,32 @@ struct Uploader::Multipart {
   uint64_t offset_of(uint32_t number) const { return uint64_t{number - 1} * part_bytes; }
   uint64_t size_of(uint32_t number) const { return std::min(part_bytes, file_bytes - offset_of(number)); }
 
+  char* digest_of(uint32_t number) { return &digests[(number - 1) * meta::PartDigests::kDigestBytes]; }
+  // Whether the home has the same bytes at the part's place.
+  bool unchanged(uint32_t number) {
+    if (!home_digests || home_digests->part_bytes != part_bytes || offset_of(number) >= home_digests->size_bytes ||
+        std::min(part_bytes, home_digests->size_bytes - offset_of(number)) != size_of(number))
+      return false;
+    const size_t at = (number - 1) * meta::PartDigests::kDigestBytes;
+    return std::memcmp(digest_of(number), &home_digests->digests[at], meta::PartDigests::kDigestBytes) == 0;
+  }
+
   bool failed() {
     std::lock_guard lock(mutex);
     return error.has_value();
+  }
+  void fail_with(Error reason) {
+    std::lock_guard lock(mutex);
+    if (!error) error = std::move(reason);
+  }
+  bool has(uint32_t number) {
+    std::lock_guard lock(mutex);
+    return parts.contains(number);
+  }
+  void add(ufs::Part part) {
+    std::lock_guard lock(mutex);
+    const uint32_t number = part.number;
+    parts[number] = std::move(part);
   }
 };
 
@@ -115,7 +144,7 @@ Result<Uploader::Uploaded> Uploader::upload_record(const meta::Claim& claim,
     return store.put(claim.key, bytes_of(body), {attributes, conditions}, deadlines_.reply());
   };
   TRY_ASSIGN(auto published, publisher_.publish(claim, attributes, store, body.size(), put));
-  return Uploaded{std::move(published), body.size()};
+  return Uploaded{std::move(published), body.size(), std::nullopt};
 }
 
 Result<Uploader::Uploaded> Uploader::upload_file(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
@@ -159,7 +188,7 @@ Result<Uploader::Uploaded> Uploader::upload_whole(const meta::Claim& claim, cons
   for (uint64_t offset = 0; offset < size; offset += pages_.page_bytes())
     crcs.push_back(net::crc32c(buffer.span.subspan(offset, std::min(pages_.page_bytes(), size - offset))));
   record_checksums(file, proof, crcs);
-  return Uploaded{std::move(published), size};
+  return Uploaded{std::move(published), size, std::nullopt};
 }
 
 Result<Uploader::Uploaded> Uploader::upload_parts(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
@@ -188,8 +217,9 @@ Result<Uploader::Uploaded> Uploader::upload_parts(const meta::Claim& claim, cons
   if (failed_with(published, ErrorCode::kNotFound)) return fail(forget_upload(claim, upload.id));
   if (!published) return fail(std::move(published).error());
   if (!published->written) (void)store.abort_multipart(claim.key, upload.id, deadlines_.reply());
-  if (upload.all_read) record_checksums(file, proof, upload.page_crcs);
-  return Uploaded{*std::move(published), upload.file_bytes};
+  if (upload.in_whole_pages) record_checksums(file, proof, upload.page_crcs);
+  return Uploaded{*std::move(published), upload.file_bytes,
+                  meta::PartDigests{upload.part_bytes, upload.file_bytes, std::move(upload.digests)}};
 }
 
 Result<void> Uploader::open_multipart(const meta::Claim& claim, const ufs::ObjectAttributes& attributes,
@@ -199,7 +229,13 @@ Result<void> Uploader::open_multipart(const meta::Claim& claim, const ufs::Objec
   upload.file_bytes = stamp.size_bytes;
   upload.part_bytes = part_bytes_for(stamp.size_bytes, options_.part_bytes);
   upload.page_crcs.resize((upload.file_bytes + pages_.page_bytes() - 1) / pages_.page_bytes());
-  upload.all_read = upload.part_bytes % pages_.page_bytes() == 0;
+  upload.in_whole_pages = upload.part_bytes % pages_.page_bytes() == 0;
+  upload.digests.resize(upload.count() * meta::PartDigests::kDigestBytes);
+  if (auto known = names_.part_digests(claim.inode)) {
+    upload.home_digests = *std::move(known);
+  } else {
+    log_warn("persist.digests_unreadable", {{"path", claim.path}, {"error", known.error()}});
+  }
 
   const auto recorded = names_.progress(inode);
   format::Progress progress = recorded && *recorded ? **recorded : format::Progress();
@@ -216,7 +252,6 @@ Result<void> Uploader::open_multipart(const meta::Claim& claim, const ufs::Objec
         for (ufs::Part& part : *parts) {
           if (part.number < 1 || part.number > upload.count() || part.size_bytes != upload.size_of(part.number))
             continue;
-          upload.all_read = false;
           upload.parts[part.number] = std::move(part);
         }
         return {};
@@ -244,49 +279,67 @@ Result<void> Uploader::open_multipart(const meta::Claim& claim, const ufs::Objec
 
 Result<void> Uploader::send_missing_parts(const meta::Claim& claim, ufs::UnderStore& store, pages::LocalFile& file,
                                           const Proof& proof, Multipart& upload, Activity::Attempt& attempt) {
-  std::vector<uint32_t> missing;
-  for (uint32_t number = 1; number <= upload.count(); ++number) {
-    if (upload.parts.contains(number)) {
-      attempt.uploaded_bytes += upload.size_of(number);
-    } else {
-      missing.push_back(number);
-    }
-  }
-
-  const auto send = [&](uint32_t number) -> Result<ufs::Part> {
+  // Every part is read, also one that is there: its digest and checksums are wanted.
+  const auto bring = [&](uint32_t number) -> Result<void> {
     if (deadlines_.stopping()) return fail(ErrorCode::kCancelled);
     TRY(proof.check_generation());
     const uint64_t offset = upload.offset_of(number);
     const Buffer buffer(upload.size_of(number));
     TRY(read_local(claim, file, offset, buffer.span));
-    for (uint64_t at = 0; upload.all_read && at < buffer.span.size(); at += pages_.page_bytes()) {
+    for (uint64_t at = 0; upload.in_whole_pages && at < buffer.span.size(); at += pages_.page_bytes()) {
       const auto page = buffer.span.subspan(at, std::min(pages_.page_bytes(), buffer.span.size() - at));
       upload.page_crcs[(offset + at) / pages_.page_bytes()] = net::crc32c(page);
     }
-    auto part = store.upload_part(claim.key, upload.id, number, buffer.span, deadlines_.transfer(buffer.span.size()));
-    if (part) TRY(failpoint("persist.part_sent"));
-    return part;
+    const net::Sha256 digest = net::sha256(buffer.span);
+    std::memcpy(upload.digest_of(number), digest.data(), meta::PartDigests::kDigestBytes);
+
+    if (!upload.has(number)) {
+      std::optional<ufs::Part> part;
+      if (upload.unchanged(number) && upload.home_copies) {
+        TRY_ASSIGN(part, copy_part(claim, store, upload, number));
+      }
+      if (!part) {
+        TRY_ASSIGN(part, store.upload_part(claim.key, upload.id, number, buffer.span,
+                                           deadlines_.transfer(buffer.span.size())));
+      }
+      TRY(failpoint("persist.part_sent"));
+      upload.add(*std::move(part));
+    }
+    attempt.uploaded_bytes += buffer.span.size();
+    return {};
   };
 
   {
     TaskGroup group(pool_, options_.parts_in_flight);
-    for (const uint32_t number : missing) {
-      if (upload.failed()) break;
+    for (uint32_t number = 1; number <= upload.count() && !upload.failed(); ++number) {
       group.run([&, number] {
         if (upload.failed()) return;
-        auto part = send(number);
-        std::lock_guard lock(upload.mutex);
-        if (part) {
-          attempt.uploaded_bytes += part->size_bytes;
-          upload.parts[number] = *std::move(part);
-        } else if (!upload.error) {
-          upload.error = part.error();
-        }
+        if (auto brought = bring(number); !brought) upload.fail_with(std::move(brought).error());
       });
     }
   }
   if (upload.error) return fail(*upload.error);
   return {};
+}
+
+Result<std::optional<ufs::Part>> Uploader::copy_part(const meta::Claim& claim, ufs::UnderStore& store,
+                                                     Multipart& upload, uint32_t number) {
+  const format::Home& home = claim.inode.home();
+  const uint64_t size = upload.size_of(number);
+  auto part = store.upload_part_copy(claim.key, upload.id, number, home.key(), home.etag(), upload.offset_of(number),
+                                     size, deadlines_.copy(size));
+  if (part) return std::optional(*std::move(part));
+  switch (part.error().code()) {
+    case ErrorCode::kUnavailable:
+    case ErrorCode::kTimedOut:
+    case ErrorCode::kCancelled:
+      return fail(std::move(part).error());
+    default:
+      // The store cannot, or the home is not what it was: whatever it is, the bytes at hand are right.
+      if (upload.home_copies.exchange(false))
+        log_info("persist.parts_not_copied", {{"path", claim.path}, {"error", part.error()}});
+      return std::optional<ufs::Part>{};
+  }
 }
 
 Result<void> Uploader::read_local(const meta::Claim& claim, pages::LocalFile& file, uint64_t offset,

@@ -4,17 +4,22 @@
 // generation is committed, so an unchanged generation after the reading proves the bytes. Of a file that is open,
 // two equal stamps of the local file around the reading prove them, and the stamp says that they are committed.
 //
-// A multipart upload is recorded in the inode's progress before its first part, so that it goes on after a restart for as
-// long as key, generation, attributes and stamp are the same; which parts are there, the store knows. Memory: a worker holds one small
-// file (at most part_bytes), a thread of the pool one part; parts grow beyond part_bytes only for files of more than
-// part_bytes x ufs::kPartsMax.
+// A multipart upload is recorded in the inode's progress before its first part, so that it goes on after a restart for
+// as long as key, generation, attributes and stamp are the same; which parts are there, the store knows. Memory: a worker
+// holds one small file (at most part_bytes), a thread of the pool one part; parts grow beyond part_bytes only for files
+// of more than part_bytes x ufs::kPartsMax.
+//
+// A part that holds what the same part of the home's object holds is copied inside the store. Which parts these are the
+// digests tell that were recorded when the home was written: nothing else knows where a local file was written to.
 //
 // Threads: all methods may be called concurrently, but one at a time for one inode.
 // Crash: at any instant there is the old object or the new one under the key; a recorded upload is resumed or aborted.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
+#include <string>
 
 #include "base/result.h"
 #include "meta/namespace.h"
@@ -44,6 +49,7 @@ class Uploader {
   struct Uploaded {
     Publisher::Published published;
     uint64_t size = 0;
+    std::optional<meta::PartDigests> part_digests;  // of an object that was sent in parts
   };
 
   // What has no local file: directories, symbolic links, special files.
@@ -74,6 +80,9 @@ class Uploader {
                               ufs::UnderStore& store, const Proof& proof, Multipart& upload);
   Result<void> send_missing_parts(const meta::Claim& claim, ufs::UnderStore& store, pages::LocalFile& file,
                                   const Proof& proof, Multipart& upload, Activity::Attempt& attempt);
+  // Copies the part from the home; nothing when that cannot be done, and its bytes are to be sent.
+  Result<std::optional<ufs::Part>> copy_part(const meta::Claim& claim, ufs::UnderStore& store, Multipart& upload,
+                                             uint32_t number);
   Result<void> read_local(const meta::Claim& claim, pages::LocalFile& file, uint64_t offset,
                           std::span<std::byte> buffer);
   // The store knows nothing of the recorded upload: the next attempt begins another.

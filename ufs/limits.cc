@@ -4,13 +4,13 @@
 
 namespace weir::ufs {
 
-Result<void> check_key(std::string_view prefix, std::string_view key) {
+Result<void> check_key(std::string_view prefix, std::string_view key, size_t bytes_max) {
   if (key.empty()) return fail(ErrorCode::kInvalid, "an object key must not be empty");
   if (key.contains('\0')) return fail(ErrorCode::kInvalid, "an object key must not contain a NUL byte");
-  if (prefix.size() + key.size() > kKeyBytesMax) {
+  if (prefix.size() + key.size() > bytes_max) {
     return fail(ErrorCode::kInvalid, "the key has " + std::to_string(prefix.size() + key.size()) +
-                                         " bytes with its prefix; object stores take at most " +
-                                         std::to_string(kKeyBytesMax) + ": " + std::string(key));
+                                         " bytes with its prefix; this store takes at most " +
+                                         std::to_string(bytes_max) + ": " + std::string(key));
   }
   return {};
 }

@@ -9,7 +9,7 @@
 
 namespace weir::ufs {
 
-Result<void> check_key(std::string_view prefix, std::string_view key);
+Result<void> check_key(std::string_view prefix, std::string_view key, size_t bytes_max = kKeyBytesMax);
 Result<void> check_attributes(const ObjectAttributes& attributes);
 Result<void> check_conditions(const Conditions& conditions);
 Result<void> check_body(uint64_t size_bytes);

@@ -1,10 +1,11 @@
 // ufs/under_store.h -- the store under the volume: where objects end up.
 //
 // An UnderStore is one bucket or directory with an optional prefix; keys are relative to it, byte strings without NUL
-// of 1 to 1,024 bytes after the prefix is put before them. A key is an object or it is not; there are no directories
-// (`a/` may be an object of its own, beside `a/b`). A store may refuse keys that it cannot hold (kInvalid): S3 takes
-// UTF-8 only, and MinIO refuses `.` and `..` components, `//`, and components over 255 bytes. MinIO holds `a/b` beside
-// `a`, but its listings leave out what is below `a/` then.
+// of 1 to kKeyBytesMax bytes after the prefix is put before them, or to kLongKeyBytesMax. A key is an object or it is
+// not; there are no directories (`a/` may be an object of its own, beside `a/b`). A store may refuse keys that it cannot
+// hold (kInvalid): MinIO refuses `.` and `..` components, `//`, and components over 255 bytes. MinIO holds `a/b` beside
+// `a`, but its listings leave out what is below `a/` then. S3 takes UTF-8 of up to 1,024 bytes only: what is kept there
+// in another form is listed with the delimiter "/" and a prefix that ends in it, and not in order (ufs/s3_names.h).
 //
 // Threads: all methods may be called concurrently; each call blocks until its deadline at the latest.
 // Retries: transient failures (refused, reset, 5xx, throttled, lost reply of an idempotent call) are retried inside
@@ -36,6 +37,7 @@
 namespace weir::ufs {
 
 inline constexpr size_t kKeyBytesMax = 1'024;
+inline constexpr size_t kLongKeyBytesMax = 4'000;       // of stores that hold longer keys in another form
 inline constexpr size_t kUserMetadataBytesMax = 2'048;  // names with "x-amz-meta-", and values: as MinIO counts
 inline constexpr uint64_t kPutBytesMax = 5ull << 30;    // one put() or upload_part()
 inline constexpr uint64_t kPartBytesMin = 5ull << 20;   // every part but the last
@@ -110,6 +112,9 @@ struct ListPage {
   std::vector<ObjectInfo> objects;      // in byte order of key
   std::vector<std::string> prefixes;    // common prefixes, up to and including the delimiter
   std::string token;                    // empty: this was the last page
+  // Where a store keeps some keys in another form these come out of order. Then this page and those before it show, but for
+  // them, every key up to this one.
+  std::string complete_until;
 };
 
 // A bound on what put, copy and friends may assume; found out when a mount point is added.

@@ -35,6 +35,12 @@ class PersistScenario : public ::testing::Test {
   void TearDown() override { volume_.stop(); }
 
   Generation generation(InodeId inode) { return Generation(volume_.names().load(inode)->generation()); }
+  void write_at(InodeId inode, uint64_t offset, std::string_view bytes) {
+    const auto local = volume_.open_for_write(inode);
+    EXPECT_TRUE(local->file().write_at(offset, bytes).has_value());
+    volume_.commit(inode, *local);
+    volume_.close(inode);
+  }
   void set_xattr(InodeId inode, const std::string& name, const std::string& value) {
     EXPECT_TRUE(volume_.names().set_xattr(inode, name, value, meta::Namespace::XattrMode::kSet).has_value());
     volume_.persister().wake();
@@ -455,6 +461,103 @@ TEST_F(PersistScenario, an_upload_that_others_ended_begins_anew) {
   volume_.quiesce();
   EXPECT_EQ(volume_.object("big"), large('x'));
   EXPECT_FALSE(volume_.names().load(file)->quarantined());
+  volume_.expect_mirror();
+}
+
+std::string parts_of(std::string_view letters) {
+  std::string content;
+  for (const char c : letters) content += std::string(PersistVolume::kPartBytes, c);
+  return content;
+}
+
+TEST_F(PersistScenario, of_a_changed_large_file_only_the_changed_parts_are_sent) {
+  std::string content = parts_of("abcdefghij") + "tail";
+  const InodeId file = volume_.create(volume_.root(), "big", content);
+  volume_.quiesce();
+  const auto edit = [&](size_t offset, std::string_view bytes) {
+    if (offset + bytes.size() > content.size()) content.resize(offset + bytes.size());
+    content.replace(offset, bytes.size(), bytes);
+    faults_->reset_counters();
+    write_at(file, offset, bytes);
+    volume_.quiesce();
+    EXPECT_EQ(volume_.object("big"), content);
+    volume_.expect_mirror();
+    return faults_->bytes_put();
+  };
+  constexpr uint64_t kPart = PersistVolume::kPartBytes;
+  EXPECT_EQ(edit(3 * kPart + 10, "changed"), kPart);
+  EXPECT_EQ(edit(5 * kPart - 2, "over"), 2 * kPart);
+  EXPECT_EQ(edit(content.size(), "appended"), 4u + 8u);
+  EXPECT_EQ(edit(content.size(), std::string(kPart, 'n')), kPart + 4u + 8u);
+
+  // What others put there is not copied from, and nothing is copied that the local file has no more.
+  volume_.rename(volume_.root(), "big", volume_.root(), "moved", kReplaced);
+  volume_.quiesce();
+  volume_.rename(volume_.root(), "moved", volume_.root(), "big", kReplaced);
+  ASSERT_TRUE(volume_.names().set_attributes(file, {.permissions = 0600}).has_value());
+  volume_.quiesce();
+  EXPECT_EQ(edit(0, "after moves and changes of attributes"), kPart);
+}
+
+TEST_F(PersistScenario, opening_and_closing_a_large_file_keeps_what_is_known_of_its_parts) {
+  const std::string content = parts_of("abcdef");
+  const InodeId file = volume_.create(volume_.root(), "big", content);
+  volume_.quiesce();
+  (void)volume_.open_for_write(file);
+  ASSERT_TRUE(volume_.names().end_writes({{.inode = file, .unchanged = true}}).has_value());
+  faults_->reset_counters();
+  write_at(file, 0, "A");
+  volume_.quiesce();
+  EXPECT_EQ(faults_->bytes_put(), PersistVolume::kPartBytes);
+  EXPECT_EQ(volume_.object("big"), "A" + content.substr(1));
+}
+
+TEST_F(PersistScenario, a_store_that_copies_no_parts_gets_all_of_them) {
+  const InodeId file = volume_.create(volume_.root(), "big", parts_of("abcdef"));
+  volume_.quiesce();
+  for (const ErrorCode refusal : {ErrorCode::kNotSupported, ErrorCode::kPrecondition, ErrorCode::kNotFound}) {
+    faults_->clear();
+    faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = refusal, .call = UfsCall::kUploadPartCopy});
+    faults_->reset_counters();
+    write_at(file, 9, name_of(refusal));
+    volume_.quiesce();
+    EXPECT_EQ(faults_->bytes_put(), 6 * PersistVolume::kPartBytes);
+    EXPECT_EQ(volume_.object("big")->substr(9, name_of(refusal).size()), name_of(refusal));
+    volume_.expect_mirror();
+  }
+}
+
+TEST_F(PersistScenario, parts_are_not_copied_from_an_object_that_others_put_there) {
+  const InodeId file = volume_.create(volume_.root(), "big", parts_of("abcdef"));
+  volume_.quiesce();
+  volume_.put_object("big", parts_of("ABCDEF"));
+  write_at(file, 0, "x");
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("big"), "x" + parts_of("abcdef").substr(1));
+  ASSERT_EQ(volume_.conflicts().size(), 1u);
+  EXPECT_EQ(volume_.object(volume_.conflicts()[0]), parts_of("ABCDEF"));
+}
+
+TEST_F(PersistScenario, an_edit_whose_upload_was_stopped_is_finished_from_the_parts_that_are_there) {
+  std::string content = parts_of("abcdef");
+  const InodeId file = volume_.create(volume_.root(), "big", content);
+  volume_.quiesce();
+  {
+    const ArmedFailpoint crash("persist.parts_sent", [] { return fail(ErrorCode::kCancelled); });
+    write_at(file, 0, "A");
+    ASSERT_TRUE(eventually([&] { return faults_->calls(UfsCall::kUploadPartCopy) == 5; }));
+    volume_.stop();
+  }
+  auto fresh = std::make_shared<FaultUfs>(volume_.bucket(), 1);
+  volume_.mount(fresh);
+  volume_.start();
+  volume_.quiesce();
+  EXPECT_EQ(fresh->bytes_put(), 0u);
+  EXPECT_EQ(volume_.object("big"), "A" + content.substr(1));
+  write_at(file, 0, "B");
+  volume_.quiesce();
+  EXPECT_EQ(fresh->bytes_put(), PersistVolume::kPartBytes);
+  EXPECT_EQ(volume_.object("big"), "B" + content.substr(1));
   volume_.expect_mirror();
 }
 
