@@ -224,7 +224,7 @@ Result<void> LocalUfs::prepare() {
 }
 
 Result<void> LocalUfs::admit(std::string_view key, Deadline deadline) const {
-  TRY(check_key("", key));
+  TRY(check_key("", key, kLongKeyBytesMax));
   if (deadline.expired()) return fail(ErrorCode::kTimedOut, uri() + std::string(key) + ": the deadline has passed");
   return {};
 }
@@ -556,7 +556,7 @@ Result<ListPage> LocalUfs::list(const ListRequest& request, Deadline deadline) {
 Result<Etag> LocalUfs::copy(std::string_view source, std::string_view destination, const CopyOptions& options,
                             Deadline deadline) {
   TRY(admit(source, deadline));
-  TRY(check_key("", destination));
+  TRY(check_key("", destination, kLongKeyBytesMax));
   TRY(check_conditions(options.conditions));
   if (options.attributes) TRY(check_attributes(*options.attributes));
   if (source == destination && !options.attributes) {
@@ -688,7 +688,7 @@ Result<Part> LocalUfs::upload_part_copy(std::string_view key, std::string_view u
                                         std::string_view source, const std::optional<Etag>& source_if_match,
                                         uint64_t offset, uint64_t size, Deadline deadline) {
   TRY(admit(key, deadline));
-  TRY(check_key("", source));
+  TRY(check_key("", source, kLongKeyBytesMax));
   TRY(check_part_number(number));
   TRY(check_body(size));
   TRY(check_upload(key, upload_id));

@@ -7,7 +7,7 @@
 namespace weir::ufs {
 namespace {
 
-constexpr int kEscapedDepthMax = 24;  // components of the longest escaped key
+constexpr int kEscapedDepthMax = 64;  // components of the longest escaped key
 
 // A token is one of these and the key or common prefix that was shown last.
 constexpr char kAfterKey = 'k';
@@ -50,7 +50,8 @@ Result<std::vector<std::string>> LocalWalk::names_in(const std::string& director
     }
     if (type == io::FileType::kDirectory) name += '/';
     if (type != io::FileType::kDirectory && type != io::FileType::kRegular) return io::Visit::kContinue;
-    if (directory.size() + name.size() > kKeyBytesMax || !meets_prefix(directory + name)) return io::Visit::kContinue;
+    if (directory.size() + name.size() > kLongKeyBytesMax || !meets_prefix(directory + name))
+      return io::Visit::kContinue;
     names.push_back(std::move(name));
     return io::Visit::kContinue;
   }));

@@ -12,6 +12,7 @@
 #include "net/encoding.h"
 #include "ufs/limits.h"
 #include "ufs/s3_errors.h"
+#include "ufs/s3_names.h"
 
 namespace weir::ufs {
 namespace {
@@ -25,13 +26,6 @@ constexpr uint64_t kCopyPartBytes = 512ull << 20;
 constexpr size_t kCopyThreads = 8;
 constexpr std::string_view kMetadataHeader = "x-amz-meta-";
 constexpr const char* kChecksumHeader = "x-amz-checksum-crc32c";
-
-// S3's keys are UTF-8; of other bytes stores make something else, and then refuse the signature.
-Result<void> check_s3_key(std::string_view prefix, std::string_view key) {
-  TRY(check_key(prefix, key));
-  if (net::is_utf8(key)) return {};
-  return fail(ErrorCode::kInvalid, "an S3 object key must be UTF-8: " + net::uri_encode_path(key));
-}
 
 std::string in_quotes(std::string_view etag) { return '"' + std::string(etag) + '"'; }
 
@@ -141,6 +135,16 @@ Result<std::unique_ptr<S3Ufs>> S3Ufs::create(S3Options options) {
   return std::unique_ptr<S3Ufs>(new S3Ufs(std::move(client)));
 }
 
+std::string S3Ufs::full_key(std::string_view key) const {
+  return prefix() + s3::stored_key(key, prefix().size()).value_or(std::string(key));
+}
+
+Result<void> S3Ufs::check(std::string_view key) const {
+  TRY(check_key(prefix(), key, kLongKeyBytesMax));
+  TRY(s3::stored_key(key, prefix().size()));
+  return {};
+}
+
 Result<void> S3Ufs::confirm_bucket(Deadline deadline) {
   const int64_t seen = bucket_seen_ns_;
   if (seen != 0 && system_clock().now().time_since_epoch().count() - seen < kBucketSeenValid.count()) return {};
@@ -158,7 +162,7 @@ Result<void> S3Ufs::confirm_bucket(Deadline deadline) {
 }
 
 Result<S3Ufs::StoredObject> S3Ufs::load(std::string_view key, Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   auto answer = client_->call(
       {.method = Method::kHead, .key = full_key(key), .headers = {{"x-amz-checksum-mode", "ENABLED"}}}, deadline);
   if (!answer) {
@@ -191,7 +195,7 @@ Result<ObjectHead> S3Ufs::head(std::string_view key, Deadline deadline) {
 
 Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
                           const std::optional<Etag>& if_match, Deadline deadline, ObjectInfo* info) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   const auto at_end = [&]() -> Result<size_t> {
     TRY_ASSIGN(ObjectHead found, head(key, deadline));
     if (if_match && found.info.etag != *if_match) {
@@ -257,7 +261,7 @@ Result<void> S3Ufs::check_ahead(std::string_view key, const Conditions& conditio
 
 Result<Etag> S3Ufs::put(std::string_view key, std::span<const std::byte> body, const PutOptions& options,
                         Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   TRY(check_attributes(options.attributes));
   TRY(check_conditions(options.conditions));
   TRY(check_body(body.size()));
@@ -290,7 +294,7 @@ Result<Etag> S3Ufs::put(std::string_view key, std::span<const std::byte> body, c
 
 Result<std::string> S3Ufs::create_multipart(std::string_view key, const ObjectAttributes& attributes,
                                             Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   TRY(check_attributes(attributes));
   S3Request request{.method = Method::kPost, .key = full_key(key), .query = {{"uploads", ""}}};
   add_attributes(request.headers, attributes);
@@ -302,7 +306,7 @@ Result<std::string> S3Ufs::create_multipart(std::string_view key, const ObjectAt
 
 Result<Part> S3Ufs::upload_part(std::string_view key, std::string_view upload_id, uint32_t part_number,
                                 std::span<const std::byte> body, Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   TRY(check_part_number(part_number));
   TRY(check_body(body.size()));
   S3Request request{.method = Method::kPut,
@@ -322,8 +326,8 @@ Result<Part> S3Ufs::upload_part(std::string_view key, std::string_view upload_id
 Result<Part> S3Ufs::upload_part_copy(std::string_view key, std::string_view upload_id, uint32_t part_number,
                                      std::string_view source, const std::optional<Etag>& source_if_match,
                                      uint64_t offset, uint64_t size, Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
-  TRY(check_s3_key(prefix(), source));
+  TRY(check(key));
+  TRY(check(source));
   TRY(check_part_number(part_number));
   TRY(check_body(size));
   if (size == 0) return fail(ErrorCode::kInvalid, uri() + ": a copied part must not be empty");
@@ -348,7 +352,7 @@ Result<Part> S3Ufs::upload_part_copy(std::string_view key, std::string_view uplo
 Result<Etag> S3Ufs::complete_multipart(std::string_view key, std::string_view upload_id,
                                        const std::vector<Part>& parts, const Conditions& conditions,
                                        Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   TRY(check_conditions(conditions));
   TRY(check_parts(parts, 0));
   const Composite composite = composite_of(parts);
@@ -393,7 +397,7 @@ Result<Etag> S3Ufs::complete_multipart(std::string_view key, std::string_view up
 }
 
 Result<void> S3Ufs::abort_multipart(std::string_view key, std::string_view upload_id, Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   auto answer = client_->call(
       {.method = Method::kDelete, .key = full_key(key), .query = {{"uploadId", std::string(upload_id)}}}, deadline);
   if (answer || answer.error().error == ErrorCode::kNotFound) return {};
@@ -401,7 +405,7 @@ Result<void> S3Ufs::abort_multipart(std::string_view key, std::string_view uploa
 }
 
 Result<std::vector<Part>> S3Ufs::list_parts(std::string_view key, std::string_view upload_id, Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   std::vector<Part> parts;
   std::string marker;
   do {
@@ -432,7 +436,8 @@ Result<std::vector<UploadInfo>> S3Ufs::list_uploads(std::string_view below, Dead
     if (!answer) return fail(std::move(answer.error().error));
     TRY_ASSIGN(net::S3UploadPage page, net::parse_list_uploads(answer->http.body));
     for (net::S3Upload& upload : page.uploads) {
-      uploads.push_back({relative_key(std::move(upload.key)), std::move(upload.upload_id), upload.started});
+      std::string key = upload.key == full_key(below) ? std::string(below) : s3::decode(relative_key(upload.key));
+      uploads.push_back({std::move(key), std::move(upload.upload_id), upload.started});
     }
     const bool moved = page.next_key_marker != key_marker || page.next_upload_id_marker != upload_id_marker;
     if (!page.truncated || !moved) return uploads;
@@ -443,8 +448,8 @@ Result<std::vector<UploadInfo>> S3Ufs::list_uploads(std::string_view below, Dead
 
 Result<Etag> S3Ufs::copy(std::string_view source, std::string_view destination, const CopyOptions& options,
                          Deadline deadline) {
-  TRY(check_s3_key(prefix(), source));
-  TRY(check_s3_key(prefix(), destination));
+  TRY(check(source));
+  TRY(check(destination));
   TRY(check_conditions(options.conditions));
   if (options.attributes) TRY(check_attributes(*options.attributes));
   if (source == destination && !options.attributes) {
@@ -527,7 +532,7 @@ Result<Etag> S3Ufs::copy_in_parts(std::string_view source, std::string_view dest
 }
 
 Result<void> S3Ufs::erase(std::string_view key, const std::optional<Etag>& if_match, Deadline deadline) {
-  TRY(check_s3_key(prefix(), key));
+  TRY(check(key));
   if (if_match) {
     const auto found = head(key, deadline);
     if (failed_with(found, ErrorCode::kNotFound)) return {};
@@ -557,7 +562,7 @@ Result<std::vector<Result<void>>> S3Ufs::erase_batch(const std::vector<std::stri
   std::vector<std::string> batch;
   std::map<std::string, std::vector<size_t>, std::less<>> places;  // by full key
   for (size_t i = 0; i < keys.size(); ++i) {
-    if (auto good = check_s3_key(prefix(), keys[i]); !good) {
+    if (auto good = check(keys[i]); !good) {
       results[i] = std::move(good);
     } else if (std::string full = full_key(keys[i]); !net::xml_can_carry(full)) {
       results[i] = erase(keys[i], std::nullopt, deadline);
@@ -590,30 +595,73 @@ Result<std::vector<Result<void>>> S3Ufs::erase_batch(const std::vector<std::stri
   return results;
 }
 
+// A token is "p" and the store's own, or "l" and the store's own for keys over the limit, which come last.
 Result<ListPage> S3Ufs::list(const ListRequest& wanted, Deadline deadline) {
+  const bool of_directory = wanted.delimiter == "/" && (wanted.prefix.empty() || wanted.prefix.ends_with('/'));
+  const bool long_keys = of_directory && s3::may_hold_long_keys(wanted.prefix, prefix().size());
+  const std::string stored = s3::encode(wanted.prefix);
+  const bool plain_keys = prefix().size() + stored.size() <= kKeyBytesMax;
+  std::string token = wanted.token.empty() ? "p" : wanted.token;
+  if (token.starts_with('p') && plain_keys) {
+    TRY_ASSIGN(ListPage page, list_stored(wanted, stored, wanted.prefix, token.substr(1), deadline));
+    if (!page.token.empty()) {
+      page.token.insert(0, 1, 'p');
+    } else if (long_keys) {
+      page.token = "l";
+    }
+    if (page.token != "l" || !page.objects.empty() || !page.prefixes.empty()) return page;
+  }
+  if (!long_keys) return ListPage{};
+  token = token.starts_with('l') ? token.substr(1) : "";
+  TRY_ASSIGN(ListPage page, list_stored(wanted, s3::long_prefix(wanted.prefix), wanted.prefix, token, deadline));
+  if (!page.token.empty()) page.token.insert(0, 1, 'l');
+  return page;
+}
+
+Result<ListPage> S3Ufs::list_stored(const ListRequest& wanted, const std::string& stored, std::string_view shown,
+                                    std::string_view token, Deadline deadline) {
   S3Request request{.method = Method::kGet,
                     .query = {{"list-type", "2"},
                               {"encoding-type", "url"},
-                              {"prefix", full_key(wanted.prefix)},
+                              {"prefix", prefix() + stored},
                               {"max-keys", std::to_string(std::clamp<uint32_t>(wanted.keys_max, 1, 1'000))}}};
   if (!wanted.delimiter.empty()) request.query.push_back({"delimiter", wanted.delimiter});
-  if (!wanted.token.empty()) {
-    request.query.push_back({"continuation-token", wanted.token});
+  if (!token.empty()) {
+    request.query.push_back({"continuation-token", std::string(token)});
   } else if (!wanted.start_after.empty()) {
-    request.query.push_back({"start-after", full_key(wanted.start_after)});
+    request.query.push_back({"start-after", prefix() + s3::encode(wanted.start_after)});
   }
   auto answer = client_->call(request, deadline);
   if (!answer) return fail(std::move(answer.error().error));
   bucket_was_seen();
   TRY_ASSIGN(net::S3ListPage listed, net::parse_list_objects_v2(answer->http.body));
+
   ListPage page;
   page.token = std::move(listed.next_token);
+  std::string last;
+  bool changed = false;
+  const auto key_of = [&](std::string full) {
+    std::string key = relative_key(std::move(full));
+    last = std::max(last, key);
+    std::string decoded(shown);
+    decoded += s3::decode(std::string_view(key).substr(std::min(stored.size(), key.size())));
+    changed = changed || decoded != key;
+    return decoded;
+  };
   for (net::S3ListedObject& object : listed.objects) {
-    std::string key = relative_key(std::move(object.key));
+    std::string key = key_of(std::move(object.key));
     if (key.empty()) continue;  // the prefix's own directory object
     page.objects.push_back({std::move(key), object.size_bytes, std::move(object.etag), object.last_modified});
   }
-  for (std::string& prefix : listed.prefixes) page.prefixes.push_back(relative_key(std::move(prefix)));
+  for (std::string& common : listed.prefixes) {
+    std::string key = key_of(std::move(common));
+    if (key != s3::kLongPrefix) page.prefixes.push_back(std::move(key));
+  }
+  if (changed) {
+    std::ranges::sort(page.objects, {}, &ObjectInfo::key);
+    std::ranges::sort(page.prefixes);
+    if (stored == shown) page.complete_until = std::move(last);
+  }
   return page;
 }
 

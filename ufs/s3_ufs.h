@@ -58,8 +58,14 @@ class S3Ufs final : public UnderStore {
   explicit S3Ufs(std::unique_ptr<S3Client> client) : client_(std::move(client)) {}
 
   const std::string& prefix() const { return client_->options().prefix; }
-  std::string full_key(std::string_view key) const { return prefix() + std::string(key); }
+  // Of a key that check() takes.
+  std::string full_key(std::string_view key) const;
+  Result<void> check(std::string_view key) const;
+  // What is left behind the prefix, as the store writes it.
   std::string relative_key(std::string full) const { return full.substr(std::min(prefix().size(), full.size())); }
+  // One page of what lies below the store's own prefix `stored`, called `shown` in its place.
+  Result<ListPage> list_stored(const ListRequest& wanted, const std::string& stored, std::string_view shown,
+                               std::string_view token, Deadline deadline);
 
   Result<StoredObject> load(std::string_view key, Deadline deadline);
   Result<void> confirm_bucket(Deadline deadline);

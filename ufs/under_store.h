@@ -112,8 +112,8 @@ struct ListPage {
   std::vector<ObjectInfo> objects;      // in byte order of key
   std::vector<std::string> prefixes;    // common prefixes, up to and including the delimiter
   std::string token;                    // empty: this was the last page
-  // Where a store keeps some keys in another form these come out of order. Then this page and those before it show, but for
-  // them, every key up to this one.
+  // Where a store keeps some keys in another form these come out of order. Then this page and those before it show, but
+  // for them, every key up to this one.
   std::string complete_until;
 };
 
