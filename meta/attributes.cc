@@ -7,9 +7,9 @@
 namespace weir::meta {
 namespace {
 
-Result<int64_t> counter(kv::Txn& txn, const std::string& key) {
+Result<int64_t> counter(kv::Txn& txn, const std::string& key, int64_t absent) {
   TRY_ASSIGN(const auto value, txn.get(key, kv::Isolation::kSnapshot));
-  return value ? kv::decode_counter(*value) : Result<int64_t>(0);
+  return value ? kv::decode_counter(*value) : Result<int64_t>(absent);
 }
 
 // The access ACL says what the permissions say.
@@ -44,8 +44,9 @@ Result<Attributes> Namespace::attributes(const Inode& inode) {
   if (!is_directory(inode)) return attributes;
 
   return kv::read_txn(kv_, [&](kv::Txn& txn) -> Result<Attributes> {
-    TRY_ASSIGN(const int64_t mtime_ns, counter(txn, format::directory_mtime_key(attributes.inode)));
-    TRY_ASSIGN(const int64_t subdirectories, counter(txn, format::subdirectories_key(attributes.inode)));
+    TRY_ASSIGN(const int64_t mtime_ns,
+               counter(txn, format::directory_mtime_key(attributes.inode), attributes.mtime_ns));
+    TRY_ASSIGN(const int64_t subdirectories, counter(txn, format::subdirectories_key(attributes.inode), 0));
     attributes.size = 4'096;
     attributes.allocated_bytes = 4'096;
     attributes.mtime_ns = std::max(attributes.mtime_ns, mtime_ns);

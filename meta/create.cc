@@ -9,6 +9,7 @@ Result<Inode> make_child(Tables& tables, InodeId id, FileType type, InodeId pare
   TRY_ASSIGN(*parent_record, tables.load_parent(parent));
   TRY_ASSIGN(const auto existing, tables.find_dentry(parent, name));
   if (existing) return fail(ErrorCode::kExists);
+  TRY(Tables::check_free_name(*parent_record, name));
   const uint32_t gid = group_of_child(*parent_record, caller);
   if (type == format::DIRECTORY && (parent_record->permissions() & 02000) != 0) permissions |= 02000;
   Inode inode = tables.make_inode(id, type, parent, name, permissions, caller.uid, gid);

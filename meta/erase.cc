@@ -94,4 +94,16 @@ bool RecentErasures::erased_since(MountId mount, const std::string& key, int64_t
   return it != keys_.end() && it->second >= since_ns;
 }
 
+bool RecentErasures::erased_below_since(MountId mount, const std::string& prefix, int64_t since_ns) const {
+  std::lock_guard lock(mutex_);
+  if (forgotten_until_ns_ >= since_ns) return true;
+  int looked_at = 0;
+  for (auto it = keys_.lower_bound({mount, prefix}); it != keys_.end(); ++it) {
+    const auto& [erased_mount, key] = it->first;
+    if (erased_mount != mount || !key.starts_with(prefix)) return false;
+    if (it->second >= since_ns || ++looked_at == kKeysLookedAtMax) return true;
+  }
+  return false;
+}
+
 }  // namespace weir::meta

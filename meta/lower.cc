@@ -7,6 +7,8 @@ namespace {
 // Of what the bucket shows without saying more.
 constexpr uint32_t kFilePermissions = 0644;
 constexpr uint32_t kDirectoryPermissions = 0755;
+// For so long after an object is gone a store may go on showing the prefixes above it.
+constexpr int64_t kGhostNs = 60'000'000'000;
 
 class Merge {
  public:
@@ -29,15 +31,35 @@ class Merge {
         changes_.shadowed.push_back(entry.name);
         return {};
       }
+    }
+    if (entry.directory && !entry.confirmed) {
+      TRY_ASSIGN(const bool doubtful, is_doubtful(key, dentry.has_value()));
+      if (doubtful) {
+        changes_.doubtful.push_back(entry);
+        return {};
+      }
+    }
+    if (dentry) {
       TRY_ASSIGN(const bool made_way, remove_shadowed_file(entry.name, *dentry));
       if (!made_way) return {};
     }
-    if (erasures_.erased_since(mount(), key, lower_.listed_ns())) return {};
+    if (!entry.confirmed && erasures_.erased_since(mount(), key, lower_.listed_ns())) return {};
     return entry.directory ? make_directory(entry, key, next_id) : make_file(entry, key, next_id);
   }
 
  private:
   MountId mount() const { return MountId(lower_.mount()); }
+
+  // Whether the directory `key` may be nothing but a prefix that a store has not stopped showing yet.
+  Result<bool> is_doubtful(const std::string& key, bool is_file) {
+    if (is_file) return true;
+    const std::string file_key = key.substr(0, key.size() - 1);
+    const int64_t since_ns = lower_.listed_ns() - kGhostNs;
+    if (erasures_.erased_since(mount(), file_key, since_ns) || erasures_.erased_below_since(mount(), key, since_ns))
+      return true;
+    TRY_ASSIGN(const auto owner, tables_.find_owner(mount(), file_key));
+    return owner.has_value();
+  }
 
   // The object `name/` of the directory itself.
   Result<void> adopt_marker(const LowerEntry& entry) {
@@ -169,8 +191,11 @@ class Merge {
   template <typename NextId>
   Result<Inode> make_inode(const LowerEntry& entry, FileType type, uint32_t permissions, NextId&& next_id) {
     TRY_ASSIGN(const InodeId id, next_id());
+    // What the first listing shows was there before.
+    const auto novelty =
+        directory_.lower().listed_ns() == 0 ? Tables::Novelty::kThereBefore : Tables::Novelty::kNew;
     Inode inode = tables_.make_inode(id, type, InodeId(directory_.id()), entry.name, permissions, directory_.uid(),
-                                     directory_.gid());
+                                     directory_.gid(), novelty);
     if (entry.mtime_ns != 0) inode.set_mtime_ns(entry.mtime_ns);
     inode.set_persisted_attributes_version(inode.attributes_version());
     inode.set_attributes_unknown(true);
@@ -341,7 +366,11 @@ Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view et
     if (attributes.permissions) record.set_permissions(*attributes.permissions & 07777);
     if (attributes.uid) record.set_uid(*attributes.uid);
     if (attributes.gid) record.set_gid(*attributes.gid);
-    if (attributes.mtime_ns) record.set_mtime_ns(*attributes.mtime_ns);
+    if (attributes.mtime_ns) {
+      record.set_mtime_ns(*attributes.mtime_ns);
+      if (is_directory(record))
+        tables.txn().put(format::directory_mtime_key(inode), kv::encode_counter(*attributes.mtime_ns));
+    }
     const bool special = is_special(attributes.type) && record.size() == 0;
     if ((attributes.type == format::SYMLINK || special) && record.type() == format::REGULAR && record.links() == 1) {
       tables.set_size(record, 0);

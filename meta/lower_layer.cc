@@ -256,7 +256,7 @@ class LowerLayer::Impl {
       std::vector<Listed> listed = sort_out(lower, page, hidden);
       const bool last = page.token.empty();
       const std::string until = last ? std::string() : last_cursor(lower, page);
-      TRY(merge(directory, lower, listed, hidden));
+      TRY(merge(directory, lower, store, listed, hidden, deadline));
       TRY(drop_vanished(directory, lower, store, listed, after, until, deadline));
       if (last) break;
       after = until;
@@ -304,26 +304,46 @@ class LowerLayer::Impl {
   }
 
   static std::string last_cursor(const format::Lower& lower, const ufs::ListPage& page) {
-    std::string last;
+    std::string last = page.complete_until;
+    if (!last.empty()) return last.substr(lower.prefix().size());
     if (!page.objects.empty()) last = page.objects.back().key;
     if (!page.prefixes.empty()) last = std::max(last, page.prefixes.back());
     return last.empty() ? last : last.substr(lower.prefix().size());
   }
 
-  Result<void> merge(InodeId directory, const format::Lower& lower, const std::vector<Listed>& listed,
-                     std::vector<Hidden>& hidden) {
+  Result<void> merge(InodeId directory, const format::Lower& lower, ufs::UnderStore& store,
+                     const std::vector<Listed>& listed, std::vector<Hidden>& hidden, Deadline deadline) {
     for (size_t begin = 0; begin < listed.size(); begin += Namespace::kLowerBatchMax) {
       const size_t end = std::min(begin + Namespace::kLowerBatchMax, listed.size());
       std::vector<LowerEntry> batch;
       batch.reserve(end - begin);
       for (size_t i = begin; i < end; ++i) batch.push_back(listed[i].entry);
-      auto changes = names_.merge_lower(directory, lower, batch);
-      TRY(changes);
-      for (const auto& name : changes->shadowed)
-        hidden.push_back({lower.prefix() + name, "a directory has the same name"});
-      listener_(directory, *changes);
+      while (!batch.empty()) {
+        auto changes = names_.merge_lower(directory, lower, batch);
+        TRY(changes);
+        for (const auto& name : changes->shadowed)
+          hidden.push_back({lower.prefix() + name, "a directory has the same name"});
+        listener_(directory, *changes);
+        TRY_ASSIGN(batch, confirm(lower, store, std::move(changes->doubtful), deadline));
+      }
     }
     return {};
+  }
+
+  // Those that there is something below.
+  static Result<std::vector<LowerEntry>> confirm(const format::Lower& lower, ufs::UnderStore& store,
+                                                 std::vector<LowerEntry> directories, Deadline deadline) {
+    std::vector<LowerEntry> confirmed;
+    for (LowerEntry& entry : directories) {
+      TRY_ASSIGN(entry.confirmed, has_entries(store, lower.prefix() + entry.name + '/', deadline));
+      if (entry.confirmed) confirmed.push_back(std::move(entry));
+    }
+    return confirmed;
+  }
+
+  static Result<bool> has_entries(ufs::UnderStore& store, const std::string& prefix, Deadline deadline) {
+    TRY_ASSIGN(const auto page, store.list({.prefix = prefix, .delimiter = "/", .keys_max = 1}, deadline));
+    return !page.objects.empty() || !page.prefixes.empty();
   }
 
   // Entries between the cursors whose objects the listing did not show.
@@ -366,9 +386,8 @@ class LowerLayer::Impl {
     } else if (head.error().code() != ErrorCode::kNotFound) {
       return fail(std::move(head).error());
     }
-    TRY_ASSIGN(const auto below, store.list({.prefix = key + '/', .delimiter = "/", .keys_max = 1}, deadline));
-    if (!below.objects.empty() || !below.prefixes.empty())
-      found.push_back({.name = std::string(name), .directory = true});
+    TRY_ASSIGN(const bool below, has_entries(store, key + '/', deadline));
+    if (below) found.push_back({.name = std::string(name), .directory = true, .confirmed = true});
     return apply(directory, names_.merge_lower(directory, lower, found));
   }
 

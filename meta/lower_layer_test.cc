@@ -3,10 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <set>
 #include <thread>
 
 #include "kv/mem_kv.h"
 #include "meta/object_attributes.h"
+#include "testing/fault_ufs.h"
 #include "testing/mem_ufs.h"
 
 namespace weir::meta {
@@ -166,6 +168,68 @@ TEST_F(LowerLayerTest, extended_attributes_are_read_from_the_object_or_the_one_b
   put("few", "123456", {.user = {{"weir-xattrs", "user.b=Mg=="}}});
   ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
   EXPECT_EQ(xattrs_of("few"), (Xattrs{{"user.b", "2"}}));
+}
+
+// Shows prefixes with nothing below them.
+class GhostlyUfs : public testing::FaultUfs {
+ public:
+  using testing::FaultUfs::FaultUfs;
+  std::set<std::string> ghosts;
+  uint64_t confirmations = 0;
+
+  Result<ufs::ListPage> list(const ufs::ListRequest& request, Deadline deadline) override {
+    auto page = testing::FaultUfs::list(request, deadline);
+    if (request.keys_max == 1) ++confirmations;
+    for (const std::string& ghost : ghosts) {
+      if (page && request.prefix.empty() && std::ranges::find(page->prefixes, ghost) == page->prefixes.end())
+        page->prefixes.push_back(ghost);
+    }
+    return page;
+  }
+};
+
+TEST_F(LowerLayerTest, a_prefix_with_nothing_below_it_makes_no_directory_of_a_file) {
+  const auto ghostly = std::make_shared<GhostlyUfs>(*ufs_, 1);
+  mounts_.add(MountId(1), {ghostly, {}});
+  put("file");
+  put("gone");
+  put("d/x");
+  ASSERT_TRUE(lower_->load_directory(root_, soon()).has_value());
+  EXPECT_EQ(ghostly->confirmations, 0u);
+  const InodeId file(look_up(root_, "file")->id());
+
+  ASSERT_TRUE(names_->unlink(root_, "gone", InUse::kNo).has_value());
+  ghostly->ghosts = {"file/", "gone/"};
+  ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
+  EXPECT_EQ(list(root_), (std::vector<std::string>{"d", "file"}));
+  // The whiteout's object goes, and with it what tells that the name was a file's.
+  ASSERT_TRUE(ufs_->erase("gone", std::nullopt, soon()).has_value());
+  ASSERT_TRUE(names_->erased(*names_->erases(std::numeric_limits<int64_t>::max() - 1, 10)).has_value());
+  ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
+  EXPECT_EQ(list(root_), (std::vector<std::string>{"d", "file"}));
+  EXPECT_EQ(InodeId(look_up(root_, "file")->id()), file);
+
+  // A directory that others put there is seen.
+  put("gone/y");
+  put("file/z");
+  ASSERT_TRUE(ufs_->erase("file", std::nullopt, soon()).has_value());
+  ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
+  EXPECT_TRUE(is_directory(*look_up(root_, "gone")));
+  EXPECT_TRUE(is_directory(*look_up(root_, "file")));
+}
+
+TEST_F(LowerLayerTest, the_first_listing_does_not_move_the_mtime_of_the_directory) {
+  put("d/", "", {.user = {{"mode", "16832"}, {"mtime", "-1000000000.25"}}});
+  put("d/x");
+  put("d/sub/y");
+  const auto d = lower_->load_attributes(*look_up(root_, "d"), soon());
+  EXPECT_EQ(names_->attributes(*d)->mtime_ns, -1'000'000'000'250'000'000);
+  ASSERT_TRUE(lower_->load_directory(InodeId(d->id()), soon()).has_value());
+  EXPECT_EQ(list(InodeId(d->id())), (std::vector<std::string>{"sub", "x"}));
+  EXPECT_EQ(names_->attributes(*names_->load(InodeId(d->id())))->mtime_ns, -1'000'000'000'250'000'000);
+  put("d/new");
+  ASSERT_TRUE(lower_->refresh(InodeId(d->id()), soon()).has_value());
+  EXPECT_GT(names_->attributes(*names_->load(InodeId(d->id())))->mtime_ns, 0);
 }
 
 TEST_F(LowerLayerTest, keys_that_no_path_can_show_are_counted_and_named) {

@@ -386,8 +386,8 @@ class Namespace {
     std::vector<std::pair<InodeId, std::string>> entries_changed;
     std::vector<LocalFileId> stale_local_files;
     std::vector<std::string> shadowed;      // names of objects that a directory of the same name hides
-    // Directories that are taken in only when confirmed: stores show a prefix for a moment longer than there is anything
-    // below it, and the name is, or was a moment ago, something else.
+    // Directories that are taken in only when confirmed: stores show a prefix for a moment longer than there is
+    // anything below it, and the name is, or was a moment ago, something else.
     std::vector<LowerEntry> doubtful;
   };
   // kStale when the directory's lower layer is another prefix by now.

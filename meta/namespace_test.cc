@@ -471,6 +471,8 @@ TEST_F(LowerTest, an_object_gone_from_the_bucket_goes_only_while_clean) {
 
 TEST_F(LowerTest, a_directory_hides_the_object_of_the_same_name) {
   merge(root_, {object("a"), {.name = "a", .directory = true}});
+  EXPECT_FALSE(is_directory(*names_->find(root_, "a")->inode));
+  merge(root_, {object("a"), {.name = "a", .directory = true, .confirmed = true}});
   EXPECT_TRUE(is_directory(*names_->find(root_, "a")->inode));
   EXPECT_EQ(list(root_), std::vector<std::string>{"a"});
   EXPECT_TRUE(whiteouts().empty());
@@ -552,6 +554,17 @@ TEST_F(NamespaceTest, extended_attributes_have_the_limits_of_local_file_systems)
   EXPECT_TRUE(failed_with(names_->set_xattr(other, name(), "v", Namespace::XattrMode::kSet), ErrorCode::kNoSpace));
   --named;
   EXPECT_TRUE(names_->set_xattr(other, name(), "another", Namespace::XattrMode::kReplace).has_value());
+}
+
+TEST_F(NamespaceTest, names_of_the_volumes_own_objects_cannot_be_taken) {
+  const InodeId directory(make_directory(root_, "d").id());
+  for (const char* name : {".weir-attributes", ".weir-parked", ".weir-long"}) {
+    EXPECT_TRUE(failed_with(names_->make_directory(root_, name, 0755, kCaller), ErrorCode::kPermission));
+    EXPECT_TRUE(failed_with(names_->make_symlink(root_, name, "x", kCaller), ErrorCode::kPermission));
+    EXPECT_TRUE(failed_with(names_->rename(root_, "d", root_, name, RenameMode::kReplace, InUse::kNo),
+                            ErrorCode::kPermission));
+    EXPECT_TRUE(names_->make_directory(directory, name, 0755, kCaller).has_value());
+  }
 }
 
 }  // namespace

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "meta/namespace.h"
 #include "meta/operation.h"
 
@@ -76,6 +78,14 @@ Result<Claim> Namespace::claim(InodeId inode) {
     }
     TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(inode), kv::Isolation::kSnapshot));
     claim.open_for_write = mark.has_value();
+    if (is_directory(record)) {
+      const std::string mtime_key = format::directory_mtime_key(inode);
+      TRY_ASSIGN(const auto mtime, tables.txn().get(mtime_key, kv::Isolation::kSnapshot));
+      if (mtime) {
+        TRY_ASSIGN(const int64_t mtime_ns, kv::decode_counter(*mtime));
+        record.set_mtime_ns(std::max(record.mtime_ns(), mtime_ns));
+      }
+    }
     if (record.xattr_bytes() != 0 && !is_further_name(record)) {
       TRY_ASSIGN(claim.xattrs, tables.xattrs(inode, kv::Isolation::kSnapshot));
     }

@@ -70,6 +70,7 @@ Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId
     TRY_ASSIGN(const auto moved, tables.load_dentry(parent, name));
     TRY_ASSIGN(const auto replaced, tables.find_dentry(new_parent, new_name));
 
+    TRY(Tables::check_free_name(target_directory, new_name));
     Renamed renamed;
     renamed.moved = moved.inode;
     renamed.moved_is_directory = moved.type == format::DIRECTORY;

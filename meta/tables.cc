@@ -5,6 +5,7 @@
 
 #include "meta/acl.h"
 #include "meta/namespace.h"
+#include "ufs/s3_names.h"
 
 namespace weir::meta {
 namespace {
@@ -127,6 +128,15 @@ Result<void> Tables::erase_inode(const Inode& inode) {
   if (!value) return {};
   TRY_ASSIGN(const auto group, format::decode<format::LinkGroup>(*value));
   if (group.inode() == inode.id()) txn_.erase(group_key);
+  return {};
+}
+
+Result<void> Tables::check_free_name(const Inode& parent, std::string_view name) {
+  if (InodeId(parent.parent()) != kRootInode) return {};
+  for (const std::string_view prefix : {kParkingPrefix, kSidecarPrefix, ufs::s3::kLongPrefix}) {
+    if (name == prefix.substr(0, prefix.size() - 1))
+      return fail(ErrorCode::kPermission, "'" + std::string(name) + "' is kept for objects of the volume's own");
+  }
   return {};
 }
 
