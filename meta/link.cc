@@ -22,6 +22,7 @@ Result<bool> Namespace::link(InodeId inode, InodeId parent, std::string_view nam
     TRY_ASSIGN(const Inode directory, tables.load_parent(parent));
     TRY_ASSIGN(const auto existing, tables.find_dentry(parent, name));
     if (existing) return fail(ErrorCode::kExists);
+    TRY(Tables::check_free_name(directory, name));
     if (record.links() == 0 && !record.linkable()) return fail(ErrorCode::kNotFound, "its last name is gone");
     TRY_ASSIGN(const MountId mount, mount_of(tables, record));
     TRY_ASSIGN(const auto place, tables.place_of(directory));

@@ -46,6 +46,8 @@ std::optional<FileType> special_type(uint32_t mode) {
   }
 }
 
+bool has_type(uint32_t mode) { return special_type(mode) || S_ISREG(mode) || S_ISDIR(mode); }
+
 template <typename T>
 std::optional<T> parse(std::string_view text, int base = 10) {
   T value{};
@@ -175,8 +177,12 @@ std::optional<T> parse_first(const ufs::UserMetadata& metadata, std::string_view
 
 std::optional<uint32_t> parse_mode(const ufs::UserMetadata& metadata) {
   if (const auto text = find(metadata, "mode")) {
-    const bool octal = text->size() > 1 && text->starts_with('0');
-    if (const auto mode = parse<uint32_t>(*text, octal ? 8 : 10)) return mode;
+    // Decimal has type bits; what has none of the known ones when read so is octal.
+    const auto decimal = text->size() > 1 && text->starts_with('0') ? std::nullopt : parse<uint32_t>(*text);
+    if (decimal && (*decimal & ~uint32_t{S_IFMT | kPermissionBits}) == 0 && (has_type(*decimal) || *decimal == 0))
+      return decimal;
+    if (const auto octal = parse<uint32_t>(*text, 8)) return octal;
+    return decimal;
   }
   if (const auto text = find(metadata, "file-permissions")) return parse<uint32_t>(*text, 8);
   return std::nullopt;
@@ -407,7 +413,7 @@ LowerAttributes from_object(const ufs::ObjectHead& head) {
     attributes.type = format::DIRECTORY;
   } else if (const auto target = find(metadata, "--symlink-target")) {
     attributes.type = format::SYMLINK;
-    attributes.symlink_target = *target;
+    attributes.symlink_target = net::uri_decode(*target);
   } else if (head.attributes.content_type == kSymlinkContentType) {
     attributes.type = format::SYMLINK;
   } else if (const auto type = mode ? special_type(*mode) : std::nullopt) {

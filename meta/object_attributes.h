@@ -15,10 +15,10 @@
 // application/vnd.weir.symlink whose body is encode_symlink(); its mode says "regular file", so that a tool that
 // does not know the type shows a small text instead of a link to nowhere.
 //
-// Read besides: mode in octal with a leading 0 (rclone), mtime in RFC 3339 (rclone), file-permissions, file-owner,
-// file-group, file-mtime with its unit "ns" or "ms" (AWS DataSync, Storage Gateway), a link by the type bits of mode with
-// the bare target as body (s3fs) or in --symlink-target (GeeseFS), xattr: URL-encoded JSON of base64 values (s3fs). What
-// does not parse counts as absent.
+// Read besides: mode in octal, with or without a leading 0 (rclone), mtime in RFC 3339 (rclone), file-permissions,
+// file-owner, file-group, file-mtime with its unit "ns" or "ms" (AWS DataSync, Storage Gateway), a link by the type bits
+// of mode with the bare target as body (s3fs) or percent-encoded in --symlink-target (GeeseFS), xattr: URL-encoded JSON
+// of base64 values (s3fs). What does not parse counts as absent.
 //
 // Threads: pure functions.
 #pragma once
@@ -82,8 +82,8 @@ ObjectForm form_copy(const ufs::ObjectAttributes& source, const Inode& inode, co
 ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, const Inode& inode,
                                        std::string_view volume_id, std::string_view key);
 
-// The target of a link whose target is in the body is left empty: see decode_symlink(). Of a sidecar only the key is set:
-// see decode_sidecar().
+// The target of a link whose target is in the body is left empty: see decode_symlink(). Of a sidecar only the key is
+// set: see decode_sidecar().
 LowerAttributes from_object(const ufs::ObjectHead& head);
 
 // Attributes that no inode can have (too long, too many) are left out. kInvalid: not the body of a sidecar.

@@ -66,12 +66,25 @@ TEST(ObjectAttributes, rclone_is_read) {
   EXPECT_EQ(read_back({{"mtime", "2020-09-13T14:26:40.25+02:00"}}).mtime_ns, 1'600'000'000'250'000'000);
   EXPECT_EQ(read_back({{"mtime", "2020-09-13T12:26:40Z"}}).mtime_ns, 1'600'000'000'000'000'000);
   EXPECT_EQ(read_back({{"mode", "0100664"}}).permissions, 0664u);
+  for (const auto& [text, permissions] : {std::pair("100640", 0640u), std::pair("40755", 0755u),
+                                          std::pair("640", 0640u), std::pair("104755", 04755u), std::pair("0", 0u)})
+    EXPECT_EQ(read_back({{"mode", text}}).permissions, permissions) << text;
+  EXPECT_EQ(read_back({{"mode", "120777"}}).type, format::SYMLINK);
 }
 
 TEST(ObjectAttributes, geesefs_is_read) {
   const LowerAttributes link = read_back({{"--symlink-target", "../x"}, {"mtime", "1600000000"}});
   EXPECT_EQ(link.type, format::SYMLINK);
   EXPECT_EQ(link.symlink_target, "../x");
+  EXPECT_EQ(read_back({{"--symlink-target", "100%25 caf%C3%A9"}}).symlink_target, "100% caf\xc3\xa9");
+}
+
+TEST(ObjectAttributes, an_object_that_says_nothing_says_nothing) {
+  const LowerAttributes plain = read_back(ufs::UserMetadata{});  // Mountpoint, aws s3 cp
+  EXPECT_EQ(plain.type, format::REGULAR);
+  EXPECT_FALSE(plain.permissions || plain.uid || plain.gid || plain.mtime_ns);
+  EXPECT_TRUE(plain.xattrs.empty());
+  EXPECT_EQ(read_back("d/", {}).type, format::DIRECTORY);
 }
 
 TEST(ObjectAttributes, datasync_is_read) {
@@ -164,7 +177,8 @@ TEST(ObjectAttributes, a_copy_never_exceeds_the_limit_and_keeps_ours) {
 
 size_t bytes_of(const ufs::UserMetadata& metadata) {
   size_t bytes = 0;
-  for (const auto& [name, value] : metadata) bytes += std::string_view("x-amz-meta-").size() + name.size() + value.size();
+  for (const auto& [name, value] : metadata)
+    bytes += std::string_view("x-amz-meta-").size() + name.size() + value.size();
   return bytes;
 }
 
@@ -181,7 +195,7 @@ TEST(ObjectAttributes, extended_attributes_of_any_bytes_are_in_the_metadata_whil
 }
 
 TEST(ObjectAttributes, extended_attributes_that_do_not_fit_are_in_a_sidecar_named_by_what_it_holds) {
-  for (const size_t bytes : {1'000u, 1'300u, 1'400u, 2'000u, 65'536u}) {
+  for (const size_t bytes : {1'000u, 1'300u, 1'500u, 2'000u, 65'536u}) {
     const Xattrs xattrs{{"user.a", std::string(bytes, 'v')}, {"user.b", ""}};
     const ObjectForm form = form_object(sample(format::REGULAR), xattrs, "vol", "k");
     EXPECT_LE(bytes_of(form.attributes.user), ufs::kUserMetadataBytesMax);

@@ -48,7 +48,8 @@ Result<std::unique_ptr<MountedVolume>> MountedVolume::start(const std::filesyste
   TRY(mounted->volume_->set_rules_document(R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": ")" +
                                            options.policy + R"("}, "pathRules": []})"));
   TRY_ASSIGN(const auto mounts, mounted->volume_->mount_points());
-  if (mounts.empty()) TRY(mounted->volume_->add_mount("/s3", "file://" + bucket(home).string(), {}));
+  const std::string uri = options.bucket_uri.empty() ? "file://" + bucket(home).string() : options.bucket_uri;
+  if (mounts.empty()) TRY(mounted->volume_->add_mount("/s3", uri, options.bucket_properties));
   TRY_ASSIGN(mounted->server_, fuse::FuseServer::mount(*mounted->volume_, {.mount_point = home / "mnt",
                                                                            .passthrough = options.passthrough,
                                                                            .io_uring = options.io_uring}));

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,8 @@ struct MountedVolumeOptions {
   fuse::Switch passthrough = fuse::Switch::kAuto;
   fuse::Switch io_uring = fuse::Switch::kAuto;
   std::string policy = "WRITE_BACK";
+  std::string bucket_uri;  // empty: the directory bucket() of its home
+  std::map<std::string, std::string> bucket_properties;
 };
 
 // A directory that goes with the object.
