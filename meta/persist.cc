@@ -107,14 +107,19 @@ Result<Claim> Namespace::claim(InodeId inode) {
       claim.expect_etag = owner->etag();
       claim.former = InodeId(owner->former());
     }
-    if (at_home && fully_persisted(record)) return std::optional(std::move(claim));
-
     if (!record.claimed_key().empty() && record.claimed_key() != claim.key &&
         !(record.has_home() && record.home().key() == record.claimed_key())) {
       const MountId mount(record.claimed_mount());
       TRY_ASSIGN(const auto previous, tables.find_owner(mount, record.claimed_key()));
       if (previous && previous->inode() == inode.value())
         tables.put_whiteout(mount, record.claimed_key(), "", inode, true);
+    }
+    if (at_home && fully_persisted(record)) {
+      if (record.claimed_key() != claim.key) {
+        record.clear_claimed_key();
+        tables.put_inode(record);
+      }
+      return std::optional(std::move(claim));
     }
     if (!owner || owner->inode() != inode.value()) {
       tables.erase_owner(claim.mount, claim.key, owner);

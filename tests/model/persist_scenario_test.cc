@@ -156,6 +156,28 @@ TEST_F(PersistScenario, an_exchange_of_evicted_files_goes_through_a_third_key) {
   volume_.expect_mirror();
 }
 
+TEST_F(PersistScenario, what_comes_back_to_its_place_leaves_nothing_on_the_way) {
+  const InodeId directory = volume_.make_directory(volume_.root(), "d");
+  const InodeId file = volume_.create(volume_.root(), "a", "x");
+  volume_.quiesce();
+  {
+    std::atomic<int> brought = 0;
+    const ArmedFailpoint crash("persist.uploaded", [&] {
+      ++brought;
+      return fail(ErrorCode::kCancelled);
+    });
+    volume_.rename(volume_.root(), "d", volume_.root(), "e", kReplaced);
+    volume_.rename(volume_.root(), "a", volume_.root(), "b", kReplaced);
+    ASSERT_TRUE(eventually([&] { return brought >= 2; }));
+    volume_.rename(volume_.root(), "e", volume_.root(), "d", kReplaced);
+    volume_.rename(volume_.root(), "b", volume_.root(), "a", kReplaced);
+  }
+  volume_.quiesce();
+  EXPECT_TRUE(volume_.names().load(directory)->claimed_key().empty());
+  EXPECT_TRUE(volume_.names().load(file)->claimed_key().empty());
+  volume_.expect_mirror();
+}
+
 TEST_F(PersistScenario, a_directory_takes_its_objects_along) {
   const InodeId directory = volume_.make_directory(volume_.root(), "d");
   for (int i = 0; i < 50; ++i) volume_.create(directory, "f" + std::to_string(i), std::to_string(i));
