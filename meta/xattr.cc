@@ -60,7 +60,7 @@ Result<void> Namespace::set_xattr(InodeId inode, std::string_view name, std::str
     return fail(ErrorCode::kTooLarge, "the attribute's value is over 65,536 bytes");
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
     TRY_ASSIGN(Inode record, tables.load_inode(inode));
-    const std::string key = format::xattr_key(inode, name);
+    const std::string key = format::xattr_key(InodeId(record.id()), name);
     TRY_ASSIGN(const auto before, tables.txn().get(key));
     if (before && mode == XattrMode::kCreate) return fail(ErrorCode::kExists);
     if (!before && mode == XattrMode::kReplace) return fail(ErrorCode::kNoAttribute);
@@ -72,7 +72,7 @@ Result<void> Namespace::set_xattr(InodeId inode, std::string_view name, std::str
     if (keep) bytes += name.size() + 1 + value.size();
     if (before) bytes -= name.size() + 1 + before->size();
     if (bytes > kXattrBytesMax) return fail(ErrorCode::kNoSpace, "the inode's attributes are over 1 MiB together");
-    if (keep && !before && bytes > kXattrListBytesMax) TRY(check_list(tables, inode, name));
+    if (keep && !before && bytes > kXattrListBytesMax) TRY(check_list(tables, InodeId(record.id()), name));
     if (keep) {
       tables.txn().put(key, value);
     } else if (before) {
@@ -90,7 +90,7 @@ Result<void> Namespace::remove_xattr(InodeId inode, std::string_view name) {
   TRY(check_xattr_name(name));
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
     TRY_ASSIGN(Inode record, tables.load_inode(inode));
-    const std::string key = format::xattr_key(inode, name);
+    const std::string key = format::xattr_key(InodeId(record.id()), name);
     TRY_ASSIGN(const auto before, tables.txn().get(key));
     if (!before) return fail(ErrorCode::kNoAttribute);
     tables.txn().erase(key);

@@ -22,8 +22,8 @@ Result<meta::Inode> LocalVolume::load_xattrs(InodeId inode) {
 
 Result<std::string> LocalVolume::get_xattr(InodeId inode, std::string_view name) {
   if (!name.starts_with(kOwnPrefix)) {
-    TRY(load_xattrs(inode));
-    return names_->xattr(inode, name);
+    TRY_ASSIGN(const auto record, load_xattrs(inode));
+    return names_->xattr(InodeId(record.id()), name);
   }
   TRY_ASSIGN(const auto record, names_->load(inode));
   if (name == kState) return std::string(meta::name_of(state_of(record)));
@@ -39,7 +39,7 @@ Result<std::string> LocalVolume::get_xattr(InodeId inode, std::string_view name)
 Result<std::vector<std::string>> LocalVolume::list_xattrs(InodeId inode) {
   TRY_ASSIGN(const auto record, load_xattrs(inode));
   if (record.xattr_bytes() == 0) return std::vector<std::string>{};
-  return names_->xattr_names(inode);
+  return names_->xattr_names(InodeId(record.id()));
 }
 
 Result<void> LocalVolume::set_xattr(InodeId inode, std::string_view name, std::string_view value,

@@ -249,5 +249,50 @@ TEST_F(LinkScenario, a_copy_made_by_others_does_not_belong_to_the_group) {
   EXPECT_TRUE(group_of("copy").empty());
 }
 
+TEST_F(LinkScenario, the_objects_of_all_names_say_the_extended_attributes_whichever_name_goes) {
+  const auto set = [&](InodeId inode, size_t bytes) {
+    EXPECT_TRUE(volume_.names()
+                    .set_xattr(inode, "user.a", std::string(bytes, 'v'), meta::Namespace::XattrMode::kSet)
+                    .has_value());
+  };
+  const InodeId file = volume_.create(root_, "a", "x");
+  set(file, 10);
+  volume_.link(file, root_, "b");
+  volume_.link(file, root_, "c");
+  quiesce();
+  for (const size_t bytes : {5'000, 20, 6'000}) {
+    set(file, bytes);
+    quiesce();
+  }
+  volume_.unlink(root_, "a");
+  quiesce();
+  set(file, 7'000);
+  volume_.unlink(root_, "c");
+  quiesce();
+  volume_.unlink(root_, "b");
+  quiesce();
+  EXPECT_TRUE(volume_.keys().empty());
+}
+
+TEST_F(LinkScenario, of_a_large_file_only_the_changed_parts_are_sent_after_its_first_name_went) {
+  std::string content;
+  for (const char c : {'a', 'b', 'c', 'd'}) content += std::string(PersistVolume::kPartBytes, c);
+  const InodeId file = volume_.create(root_, "a", content);
+  volume_.link(file, root_, "b");
+  quiesce();
+  volume_.unlink(root_, "a");
+  quiesce();
+  faults_->reset_counters();
+  {
+    const auto local = volume_.open_for_write(file);
+    ASSERT_TRUE(local->file().write_at(0, std::string_view("A")).has_value());
+    volume_.commit(file, *local);
+    volume_.close(file);
+  }
+  quiesce();
+  EXPECT_EQ(volume_.object("b"), "A" + content.substr(1));
+  EXPECT_EQ(faults_->bytes_put(), PersistVolume::kPartBytes);
+}
+
 }  // namespace
 }  // namespace weir::persist

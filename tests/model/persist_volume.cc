@@ -8,6 +8,7 @@
 #include "format/keys.h"
 #include "io/file.h"
 #include "kv/run_txn.h"
+#include "meta/object_attributes.h"
 
 namespace weir::persist {
 namespace {
@@ -218,6 +219,13 @@ std::optional<std::string> PersistVolume::read_home(InodeId id) {
   }
 }
 
+meta::Xattrs PersistVolume::xattrs_of(InodeId inode) {
+  meta::Xattrs xattrs;
+  const auto names = value_of(names_->xattr_names(inode));
+  for (const std::string& name : names) xattrs[name] = value_of(names_->xattr(inode, name));
+  return xattrs;
+}
+
 void PersistVolume::expect_mirrored(InodeId directory, const std::string& prefix,
                                     std::vector<std::string>& expected) {
   std::string cursor;
@@ -235,7 +243,15 @@ void PersistVolume::expect_mirrored(InodeId directory, const std::string& prefix
       EXPECT_EQ(found->info.etag, inode.home().etag()) << key;
       EXPECT_TRUE(inode.claimed_key().empty()) << key;
       EXPECT_TRUE(inode.claimed_sidecar().empty()) << key;
-      if (inode.has_sidecar()) expected.push_back(inode.sidecar().key());
+      const meta::LowerAttributes told = meta::from_object(*found);
+      EXPECT_EQ(told.sidecar.key(), inode.sidecar().key()) << key;
+      if (!inode.has_sidecar()) {
+        EXPECT_EQ(told.xattrs, xattrs_of(entry.inode)) << key;
+      } else if (std::ranges::find(expected, inode.sidecar().key()) == expected.end()) {
+        expected.push_back(inode.sidecar().key());
+        EXPECT_EQ(value_of(meta::decode_sidecar(object(inode.sidecar().key()).value_or(""))), xattrs_of(entry.inode))
+            << key;
+      }
       if (entry.type == format::DIRECTORY) expect_mirrored(entry.inode, key, expected);
     }
     more = page.more;

@@ -79,6 +79,7 @@ class PersistVolume {
 
  private:
   void expect_owners_at_home();
+  meta::Xattrs xattrs_of(InodeId inode);
   void expect_mirrored(InodeId directory, const std::string& prefix, std::vector<std::string>& expected);
 
   std::string dir_;
