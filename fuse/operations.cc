@@ -308,7 +308,7 @@ void set_attributes(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int whi
     if ((drops_bits || new_owner) && !change.permissions) {
       TRY_ASSIGN(const Entry before, looked_up(volume.get_attributes(InodeId{ino})));
       const uint32_t permissions = before.attributes.permissions;
-      if (before.attributes.type == format::REGULAR && (permissions & kSetIdBits) != 0) {
+      if (before.attributes.type != format::DIRECTORY && (permissions & kSetIdBits) != 0) {
         complete.permissions = permissions & ~uint32_t{S_ISUID} &
                                ~(permissions & S_IXGRP ? uint32_t{S_ISGID} : 0u);
       }

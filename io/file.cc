@@ -29,9 +29,10 @@ constexpr const char* kAbsentXattr = "user.weir.absent";
 
 int64_t to_ns(const timespec& t) { return t.tv_sec * kNsPerSecond + t.tv_nsec; }
 
-timespec to_timespec(int64_t ns) {
-  if (ns < 0) return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
-  return {.tv_sec = ns / kNsPerSecond, .tv_nsec = ns % kNsPerSecond};
+timespec to_timespec(std::optional<int64_t> ns) {
+  if (!ns) return {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
+  const int64_t rest = (*ns % kNsPerSecond + kNsPerSecond) % kNsPerSecond;
+  return {.tv_sec = (*ns - rest) / kNsPerSecond, .tv_nsec = rest};
 }
 
 std::unexpected<Error> fail_with_errno(std::string_view operation, int fd) {
@@ -223,7 +224,7 @@ Result<FileStat> File::stat() const {
 
 Result<void> File::set_mode(mode_t mode) const { return done(::fchmod(fd(), mode), "chmod", fd()); }
 
-Result<void> File::set_times(int64_t atime_ns, int64_t mtime_ns) const {
+Result<void> File::set_times(std::optional<int64_t> atime_ns, std::optional<int64_t> mtime_ns) const {
   const timespec times[2] = {to_timespec(atime_ns), to_timespec(mtime_ns)};
   return done(::futimens(fd(), times), "utimens", fd());
 }

@@ -93,8 +93,8 @@ class File {
 
   Result<FileStat> stat() const;
   Result<void> set_mode(mode_t mode) const;
-  // Negative: leave as it is.
-  Result<void> set_times(int64_t atime_ns, int64_t mtime_ns) const;
+  // nullopt: leave as it is.
+  Result<void> set_times(std::optional<int64_t> atime_ns, std::optional<int64_t> mtime_ns) const;
   // Returns after every write(2) that was running on this inode when the call began. Changes nothing, not even ctime.
   // Requires: open for writing. (Removing an absent attribute takes the inode's lock in the kernel.)
   void await_running_writes() const;

@@ -39,6 +39,7 @@ Result<Inode> Namespace::begin_write(InodeId inode, LocalFileId local_file, cons
     tables.txn().put(format::writing_key(inode), format::encode(mark));
     record.set_generation(record.generation() + 1);
     record.set_local_file(local_file.value());
+    record.set_partial(now.partial);
     tables.put_inode(record);
     return record;
   });
@@ -58,10 +59,11 @@ Result<Namespace::Committed> Namespace::commit_content(InodeId inode, const Cont
           record.set_ctime_ns(std::max(record.ctime_ns(), content.ctime_ns));
         }
         record.set_content_ctime_ns(content.ctime_ns);
+        record.set_partial(content.partial);
         record.set_generation(record.generation() + 1);
         record.set_attributes_version(record.attributes_version() + 1);
         WritePolicy policy = WritePolicy::kWriteBack;
-        if (record.links() != 0) {
+        if (record.links() != 0 && !record.quarantined()) {
           TRY_ASSIGN(policy, policy_of(tables, record));
           tables.requeue(record, policy, class_for(policy, urgency));
         }
@@ -127,6 +129,17 @@ Result<void> Namespace::set_local_file(InodeId inode, LocalFileId local_file, st
     if (!content_persisted(record) || record.home().etag() != home_etag)
       return fail(ErrorCode::kStale, "the content is another one by now");
     record.set_local_file(local_file.value());
+    tables.put_inode(record);
+    return {};
+  });
+}
+
+Result<void> Namespace::set_complete(InodeId inode, LocalFileId local_file, int64_t content_ctime_ns) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    if (LocalFileId(record.local_file()) != local_file) return fail(ErrorCode::kStale, "the content is another one by now");
+    record.set_partial(false);
+    record.set_content_ctime_ns(content_ctime_ns);
     tables.put_inode(record);
     return {};
   });

@@ -80,6 +80,8 @@ struct ContentCommit {
   std::optional<uint64_t> allocated_bytes = {};
   // kPerhaps: nothing shows that it changed since the last commit, or that it did not; the inode's times stay.
   enum class Changed : uint8_t { kYes, kPerhaps } changed = Changed::kYes;
+  // Pages are absent that the home holds.
+  bool partial = false;
 };
 
 // Whether the caller waits for the upload (fsync, WRITE_THROUGH).
@@ -301,7 +303,7 @@ class Namespace {
 
   // --- content: content.cc
   // Marks the inode open for write before the first byte can change: a new generation, `writing` mark. `local_file` is
-  // the complete local file that will be written, `now` its state; it takes the place of `replaces` (the same one, to write in
+  // the local file that will be written, `now` its state; it takes the place of `replaces` (the same one, to write in
   // place). kStale when the inode's local file is another one by now: the bucket had a later version.
   Result<Inode> begin_write(InodeId inode, LocalFileId local_file, const ContentCommit& now, LocalFileId replaces);
   // Commits what the local file holds: size, times, and a queue entry (or TRANSIENT) by the policy of the path.
@@ -323,6 +325,8 @@ class Namespace {
   Result<std::vector<InodeId>> orphans();
   // A copy of the home's object was begun (or, with 0, dropped): no new generation.
   Result<void> set_local_file(InodeId inode, LocalFileId local_file, std::string_view home_etag);
+  // No page of the local file is absent any more, and its ctime is this now; what was committed stands.
+  Result<void> set_complete(InodeId inode, LocalFileId local_file, int64_t content_ctime_ns);
   // The local file's bytes are lost or rotten: quarantined if they are nowhere else.
   Result<Inode> report_corruption(InodeId inode, LocalFileId local_file);
   // Calls `visit` for every inode with a local file, from a sequence of snapshots.

@@ -170,7 +170,7 @@ Result<void> Namespace::rehome(InodeId owner, MountId mount, std::string_view ke
     TRY_ASSIGN(auto record, tables.find_record(owner));
     if (!record) return {};
     const bool is_home = record->has_home() && record->home().key() == key;
-    if (is_home && new_key.empty() && content_persisted(*record) && !is_further_name(*record)) {
+    if (is_home && new_key.empty() && needs_home(*record) && !is_further_name(*record)) {
       return fail(ErrorCode::kPrecondition, "the object under '" + std::string(key) + "' is the only copy of inode " +
                                                 std::to_string(owner.value()));
     }

@@ -85,6 +85,10 @@ FileState state_of(const Inode& inode);
 inline bool content_persisted(const Inode& inode) {
   return inode.has_home() && inode.persisted_generation() == inode.generation();
 }
+// The home holds bytes of the current content that are nowhere else.
+inline bool needs_home(const Inode& inode) {
+  return inode.has_home() && (content_persisted(inode) || inode.partial());
+}
 // Home holds the content and the attributes.
 inline bool fully_persisted(const Inode& inode) {
   return content_persisted(inode) && inode.persisted_attributes_version() == inode.attributes_version();

@@ -73,6 +73,26 @@ Result<void> DiskLocalFile::fill(uint64_t offset, std::span<const std::byte> byt
   return {};
 }
 
+Result<void> DiskLocalFile::write(uint64_t offset, std::span<const std::byte> bytes) {
+  if (complete()) return file_.write_at(offset, bytes);
+  return changed(map_->write(file_, offset, bytes));
+}
+
+Result<void> DiskLocalFile::truncate(uint64_t size) {
+  if (complete()) return file_.truncate(size);
+  return changed(map_->truncate(file_, size));
+}
+
+Result<void> DiskLocalFile::punch_hole(uint64_t offset, uint64_t size) {
+  if (complete()) return file_.punch_hole(offset, size);
+  return changed(map_->punch_hole(file_, offset, size));
+}
+
+Result<void> DiskLocalFile::changed(Result<void> result) {
+  if (complete()) store_.filled(*this, 0);
+  return result;
+}
+
 Result<size_t> DiskLocalFile::read(uint64_t offset, std::span<std::byte> buffer) {
   if (map_ != nullptr) TRY(report(map_->check(file_, offset, buffer.size())));
   return file_.read_at(offset, buffer);
@@ -276,7 +296,7 @@ Result<std::unique_ptr<PageMap>> DiskPageStore::load_map(const Node& node, const
   TRY_ASSIGN(const io::FileStat st, file.stat());
   // A pinned file may have been written in place since its checksums were made, and its times lost with the power:
   // its bytes, which are nowhere else, stand for themselves.
-  auto map = PageMap::load(std::move(sidecar),
+  auto map = PageMap::load(std::move(sidecar), file,
                            {.page_bytes = options_.page_bytes,
                             .epoch = dir.epoch(),
                             .size_bytes = st.size_bytes,

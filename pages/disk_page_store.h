@@ -42,6 +42,12 @@ class DiskLocalFile final : public LocalFile, public std::enable_shared_from_thi
     return map_ == nullptr ? ByteRange{} : map_->first_absent(offset, size);
   }
   Result<void> fill(uint64_t offset, std::span<const std::byte> bytes) override;
+  Result<void> write(uint64_t offset, std::span<const std::byte> bytes) override;
+  Result<void> truncate(uint64_t size) override;
+  Result<void> punch_hole(uint64_t offset, uint64_t size) override;
+  ByteRange missing_for_write(uint64_t offset, uint64_t size) const override {
+    return complete() ? ByteRange{} : map_->missing_for_write(offset, size);
+  }
   Result<size_t> read(uint64_t offset, std::span<std::byte> buffer) override;
   Result<void> verify() override;
   Result<void> sync() override;
@@ -50,6 +56,8 @@ class DiskLocalFile final : public LocalFile, public std::enable_shared_from_thi
   friend class DiskPageStore;
 
   Result<void> report(Result<void> checked);
+  // After a change of a file that was not complete.
+  Result<void> changed(Result<void> result);
 
   DiskPageStore& store_;
   const LocalFileId id_;

@@ -5,7 +5,8 @@
 //   header  magic "WEIRPAGE", version, kind, flags, page size, file size, salt, epoch, mtime, CRC32C of the above
 //   slot    CRC32C of the page, then a tag: CRC32C of (salt, page number, CRC), lowest bit set
 //
-// all little-endian. A slot proves itself by its tag, so pages become present one 8-byte write at a time, in any
+// all little-endian, and from kWrittenAt on a bitmap for each page: which of its blocks of 4 KiB were written here while the
+// page was absent. They count until the page is present. A slot proves itself by its tag, so pages become present one 8-byte write at a time, in any
 // order, and a torn or lost write only makes a page absent. A slot may reach the device before its page does:
 // therefore slots are believed without a look at the bytes only while the header's epoch is the folder's
 // (pages/store_dir.h changes it after every stop that may have lost writes); otherwise each page is checked against
@@ -14,12 +15,17 @@
 // Kinds: a *presence* map belongs to a file fetched from the UFS, pages without a valid slot are absent. A *checksum*
 // map belongs to a file that is whole; it describes it only while size and mtime are what they were when it was made.
 //
-// Threads: all methods may be called concurrently. Locks: mutex_ is a leaf.
+// A file that is written in place while pages are absent keeps its presence map; the file's size in the header is then how
+// much of the object still counts. CRCs do not count for it; after a stop that may have lost writes, what is a hole in the
+// file though it was not punched is absent again.
+//
+// Threads: all methods may be called concurrently. Locks: data_mutex_, over changes of the data file, then mutex_, a leaf.
 #pragma once
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -35,6 +41,9 @@ class PageMap {
  public:
   static constexpr uint64_t kHeaderBytes = 64;
   static constexpr uint64_t kSlotBytes = 8;
+  static constexpr uint64_t kPagesMax = uint64_t{1} << 28;
+  static constexpr uint64_t kWrittenAt = kHeaderBytes + kPagesMax * kSlotBytes;
+  static constexpr uint64_t kBlockBytes = LocalFile::kBlockBytes;
 
   // What the pages of an older epoch are checked against: their CRCs, or nothing, when the file may have been written
   // in place since and its bytes are nowhere else.
@@ -54,7 +63,7 @@ class PageMap {
                                                  uint64_t epoch, uint64_t salt);
   // Null when the file is whole and nothing needs a check. kCorrupt: the sidecar is damaged, or the checksums that are
   // required do not describe the file as it is.
-  static Result<std::unique_ptr<PageMap>> load(io::File sidecar, const Expected& expected);
+  static Result<std::unique_ptr<PageMap>> load(io::File sidecar, const io::File& data, const Expected& expected);
   // Writes a checksum map to the empty `sidecar`.
   static Result<void> write_checksums(const io::File& sidecar, uint64_t page_bytes, const ContentStamp& stamp,
                                       std::span<const uint32_t> page_crcs, uint64_t epoch, uint64_t salt);
@@ -67,6 +76,12 @@ class PageMap {
 
   // Writes the absent ones of these pages to `data` and makes them present; returns the bytes written.
   Result<uint64_t> fill(const io::File& data, uint64_t offset, std::span<const std::byte> bytes);
+
+  // As LocalFile.
+  Result<void> write(const io::File& data, uint64_t offset, std::span<const std::byte> bytes);
+  Result<void> truncate(const io::File& data, uint64_t size);
+  Result<void> punch_hole(const io::File& data, uint64_t offset, uint64_t size);
+  LocalFile::ByteRange missing_for_write(uint64_t offset, uint64_t size) const;
 
   // Checks those pages of the range that still wait for it. kNotFound: a page is absent. kCorrupt: a page was not
   // what its CRC says and is absent from now on.
@@ -94,18 +109,36 @@ class PageMap {
   Result<void> drop(uint64_t page);
   Result<void> passed(uint64_t page);
   void settle();
+  // Writes the blocks of absent pages that were not written here. data_mutex_ is held.
+  Result<void> write_around(const io::File& data, uint64_t offset, std::span<const std::byte> bytes);
+
+  // --- with mutex_ held
+  uint64_t blocks_of(uint64_t page) const;
+  // Whether the block of `position` is absent and [begin, end) does not cover it.
+  bool misses_block(uint64_t position, uint64_t begin, uint64_t end) const;
+  // [begin, end) was written: the blocks of the absent page that it covers are written, and all of them make it present.
+  Result<void> mark_written(uint64_t page, uint64_t begin, uint64_t end);
+  Result<void> make_present(uint64_t page, uint32_t crc);
+  Result<void> record_written(uint64_t page, std::span<const uint64_t> blocks);
+  size_t words_per_page() const { return (page_bytes_ / kBlockBytes + 63) / 64; }
+  Result<void> load_written();
+  // Of a file whose writes may have been lost.
+  Result<void> distrust_holes(const io::File& data, std::span<const uint32_t> crcs);
 
   const io::File sidecar_;
   const uint64_t page_bytes_;
-  const uint64_t file_bytes_;
+  const uint64_t object_bytes_;       // when the map was opened
+  std::atomic<uint64_t> file_bytes_;  // of the object that count; beyond them the file stands for itself
   uint64_t epoch_ = 0;  // the folder's; the header's lags while pages wait for their check
 
   std::atomic<bool> complete_{false};
+  std::mutex data_mutex_;
   mutable std::mutex mutex_;
   std::unique_ptr<Header> header_;
   std::vector<uint64_t> present_;    // one bit per page; empty once complete
   std::vector<uint64_t> unchecked_;  // one bit per page; empty when none
   std::vector<uint32_t> crcs_;       // of unchecked pages
+  std::map<uint64_t, std::vector<uint64_t>> written_;  // of absent pages: one bit per block
   uint64_t absent_count_ = 0;
   uint64_t unchecked_count_ = 0;
 };

@@ -94,7 +94,8 @@ class LocalFile {
 
   // All bytes are here and none waits for a check: file() may be handed to the kernel. Once true it stays true.
   virtual bool complete() const = 0;
-  // Whether [offset, offset + size) is present; bytes beyond the object's size count as present.
+  // Whether [offset, offset + size) is present, in present pages or written blocks; bytes beyond the object's size count
+  // as present.
   virtual bool present(uint64_t offset, uint64_t size) const = 0;
   // The first maximal run of absent pages inside [offset, offset + size), as byte range widened to whole pages and
   // cut to the object's size; {0, 0} when all is present.
@@ -106,9 +107,23 @@ class LocalFile {
   };
   virtual ByteRange first_absent(uint64_t offset, uint64_t size) const = 0;
 
-  // Stores bytes fetched from the UFS: whole pages (the last one may be short), with their CRC32C kept. Pages that are
-  // present already are left alone. Errors: kInvalid (not whole pages), kNoSpace, kIo: some pages may have been stored.
+  // Stores bytes fetched from the UFS: whole pages (the last one may be short), with their CRC32C kept. What is present
+  // already or was written here is left alone, and so is what lies beyond a truncation; the file's mtime stays while it is
+  // pinned. Errors: kInvalid (not whole pages), kNoSpace, kIo: some pages may have been stored.
   virtual Result<void> fill(uint64_t offset, std::span<const std::byte> bytes) = 0;
+
+  // Changes of a file that need not be complete, all or an error; of one that is, the same as those of file(). Requires:
+  // pinned. Blocks of kBlockBytes that are overwritten whole need not be present: they are remembered as written, until
+  // a fill() makes their page present around them. kNotFound: a page that is to be changed in part of a block is absent
+  // there (see missing_for_write()); nothing was changed.
+  virtual Result<void> write(uint64_t offset, std::span<const std::byte> bytes) = 0;
+  // Absent bytes that are cut off are zeros if the file grows again; nothing has to be present.
+  virtual Result<void> truncate(uint64_t size) = 0;
+  // Zeros up to the end of the file; whole pages take no blocks afterwards.
+  virtual Result<void> punch_hole(uint64_t offset, uint64_t size) = 0;
+  // The page that a change of the range misses, as byte range; {0, 0} when it misses none.
+  virtual ByteRange missing_for_write(uint64_t offset, uint64_t size) const = 0;
+  static constexpr uint64_t kBlockBytes = 4096;
 
   // Reads present bytes, fewer than asked for only at the end of the file. Checks pages that wait for it: kCorrupt on a
   // mismatch (the page then counts as absent, so that it is fetched again). kNotFound: a page is absent.

@@ -590,6 +590,215 @@ TEST_F(PageStoreTest, a_partial_file_written_in_place_keeps_its_pages_and_grows_
   EXPECT_EQ(read(*file), bytes.substr(0, 10) + "changed" + bytes.substr(17));
 }
 
+// ---- writing in place while pages are absent
+
+class PartialFile : public PageStoreTest {
+ protected:
+  static constexpr uint64_t kBlock = LocalFile::kBlockBytes;
+
+  void SetUp() override {
+    PageStoreTest::SetUp();
+    object_ = pattern(kSize, 7);
+    ASSERT_TRUE(store_->create_partial(LocalFileId(1), kSize).has_value());
+    store_->set_pin(LocalFileId(1), Pin::kPinned);
+    file_ = open(1);
+  }
+  void TearDown() override {
+    file_.reset();
+    PageStoreTest::TearDown();
+  }
+  void reopen() {
+    file_.reset();
+    open_store();
+    recover({1}, Pin::kPinned);
+    file_ = open(1);
+  }
+  void reopen_without_power() {
+    file_.reset();
+    reopen_after_power_loss();
+    recover({1}, Pin::kPinned);
+    file_ = open(1);
+  }
+  void write(uint64_t offset, std::string_view bytes) {
+    const auto written = file_->write(offset, bytes_of(bytes));
+    ASSERT_TRUE(written.has_value()) << written.error().to_string();
+  }
+  // What a fetcher does, page by page, with the object as it was.
+  void fetch(uint64_t offset = 0, uint64_t size = kSize) {
+    for (;;) {
+      const auto absent = file_->first_absent(offset, size);
+      if (absent.size == 0) return;
+      const uint64_t page_end = std::min((absent.offset / kPage + 1) * kPage, absent.offset + absent.size);
+      const auto page = bytes_of(object_).subspan(absent.offset, page_end - absent.offset);
+      const auto filled = file_->fill(absent.offset, page);
+      ASSERT_TRUE(filled.has_value()) << filled.error().to_string();
+    }
+  }
+  std::string expected(uint64_t offset, std::string_view bytes) const {
+    std::string content = object_;
+    return content.replace(offset, bytes.size(), bytes);
+  }
+
+  static constexpr uint64_t kSize = 3 * kPage + 100;
+  std::string object_;
+  std::shared_ptr<LocalFile> file_;
+};
+
+TEST_F(PartialFile, blocks_written_whole_need_no_page_and_are_kept_by_a_fetch) {
+  const std::string bytes(2 * kBlock, 'w');
+  write(kPage + kBlock, bytes);
+  EXPECT_TRUE(file_->present(kPage + kBlock, 2 * kBlock));
+  EXPECT_FALSE(file_->present(kPage, 1));
+  EXPECT_FALSE(file_->present(kPage + 3 * kBlock - 1, 2));
+  std::string back(100, '\0');
+  ASSERT_TRUE(file_->read(kPage + kBlock, std::as_writable_bytes(std::span(back))).has_value());
+  EXPECT_EQ(back, std::string(100, 'w'));
+  EXPECT_EQ(file_->first_absent(0, kSize), (LocalFile::ByteRange{0, kSize}));
+  fetch();
+  EXPECT_TRUE(file_->complete());
+  EXPECT_EQ(read(*file_), expected(kPage + kBlock, bytes));
+  EXPECT_TRUE(fs::exists(path_of(1)));
+  EXPECT_FALSE(fs::exists(path_of(1, ".pages")));
+}
+
+TEST_F(PartialFile, written_blocks_are_remembered_by_a_restart_and_a_power_loss_after_a_sync) {
+  write(kPage + kBlock, std::string(kBlock, 'w'));
+  reopen();
+  EXPECT_TRUE(file_->present(kPage + kBlock, kBlock));
+  write(kPage + 3 * kBlock, std::string(kBlock, 'x'));
+  ASSERT_TRUE(file_->sync().has_value());
+  reopen_without_power();
+  fetch();
+  EXPECT_EQ(read(*file_), std::string(object_)
+                              .replace(kPage + kBlock, kBlock, kBlock, 'w')
+                              .replace(kPage + 3 * kBlock, kBlock, kBlock, 'x'));
+}
+
+TEST_F(PartialFile, a_change_in_part_of_a_block_names_the_page_that_it_needs) {
+  EXPECT_TRUE(failed_with(file_->write(kPage + 10, bytes_of("w")), ErrorCode::kNotFound));
+  EXPECT_EQ(file_->missing_for_write(kPage + 10, 1), (LocalFile::ByteRange{kPage, kPage}));
+  EXPECT_EQ(file_->missing_for_write(kPage, kPage + 10), (LocalFile::ByteRange{2 * kPage, kPage}));
+  EXPECT_EQ(file_->missing_for_write(kPage, kPage).size, 0u);
+  EXPECT_TRUE(failed_with(file_->punch_hole(10, kPage), ErrorCode::kNotFound));
+  fetch(kPage, 1);
+  write(kPage + 10, "w");
+  fetch();
+  EXPECT_EQ(read(*file_), expected(kPage + 10, "w"));
+}
+
+TEST_F(PartialFile, pages_overwritten_whole_or_block_by_block_are_present) {
+  write(kBlock, std::string(2 * kPage, 'w'));
+  EXPECT_TRUE(file_->present(kPage, kPage));
+  EXPECT_EQ(file_->first_absent(0, 3 * kPage), (LocalFile::ByteRange{0, kPage}));
+  for (uint64_t block = 1; block < kPage / kBlock; ++block) write(2 * kPage + block * kBlock, std::string(kBlock, 'x'));
+  write(0, std::string(kBlock, 'y'));
+  EXPECT_EQ(file_->first_absent(0, kSize), (LocalFile::ByteRange{3 * kPage, 100}));
+  write(3 * kPage, std::string(100, 'z'));  // all that the object has of its last block
+  EXPECT_TRUE(file_->complete());
+  EXPECT_EQ(read(*file_), std::string(kBlock, 'y') + std::string(2 * kPage, 'w') + std::string(kPage - kBlock, 'x') +
+                              std::string(100, 'z'));
+}
+
+TEST_F(PartialFile, appended_bytes_need_nothing_and_are_kept) {
+  write(kSize, "end");
+  write(kSize + kPage, "later");
+  fetch();
+  EXPECT_EQ(read(*file_), object_ + "end" + std::string(kPage - 3, '\0') + "later");
+}
+
+TEST_F(PartialFile, what_was_cut_off_is_zeros_when_the_file_grows_again) {
+  ASSERT_TRUE(file_->truncate(kPage + 10).has_value());
+  ASSERT_TRUE(file_->truncate(3 * kPage).has_value());
+  EXPECT_EQ(file_->first_absent(0, kSize), (LocalFile::ByteRange{0, kPage + 10}));
+  EXPECT_TRUE(file_->present(2 * kPage, kPage));
+  // The page was on its way before the cut.
+  ASSERT_TRUE(file_->fill(kPage, bytes_of(object_).subspan(kPage, kPage)).has_value());
+  reopen();
+  fetch();
+  EXPECT_EQ(read(*file_), object_.substr(0, kPage + 10) + std::string(2 * kPage - 10, '\0'));
+}
+
+TEST_F(PartialFile, a_cut_that_its_map_does_not_know_of_counts) {
+  file_.reset();
+  store_.reset();
+  fs::resize_file(path_of(1, ".copy"), kPage + 10);
+  reopen();
+  ASSERT_TRUE(file_->truncate(2 * kPage).has_value());
+  fetch();
+  EXPECT_EQ(read(*file_), object_.substr(0, kPage + 10) + std::string(kPage - 10, '\0'));
+}
+
+TEST_F(PartialFile, cutting_to_nothing_makes_it_complete) {
+  ASSERT_TRUE(file_->truncate(0).has_value());
+  EXPECT_TRUE(file_->complete());
+}
+
+TEST_F(PartialFile, cutting_to_what_was_written_of_a_page_makes_the_page_present) {
+  write(kPage, std::string(2 * kBlock, 'w'));
+  ASSERT_TRUE(file_->truncate(kPage + kBlock).has_value());
+  EXPECT_EQ(file_->first_absent(0, kSize), (LocalFile::ByteRange{0, kPage}));
+}
+
+TEST_F(PartialFile, punched_ranges_read_as_zeros_whatever_is_fetched) {
+  ASSERT_TRUE(file_->punch_hole(kBlock, 2 * kPage).has_value());
+  EXPECT_TRUE(file_->present(kBlock, 2 * kPage));
+  ASSERT_TRUE(file_->punch_hole(10 * kPage, kPage).has_value());
+  ASSERT_TRUE(file_->sync().has_value());
+  reopen_without_power();
+  EXPECT_TRUE(file_->present(kBlock, 2 * kPage));
+  fetch();
+  EXPECT_EQ(read(*file_), expected(kBlock, std::string(2 * kPage, '\0')));
+  EXPECT_EQ(*file_->file().seek_hole(0), kPage);
+}
+
+TEST_F(PartialFile, fetching_leaves_the_mtime_of_the_last_change) {
+  write(0, std::string(kBlock, 'w'));
+  const int64_t mtime_ns = file_->file().stat()->mtime_ns;
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  fetch();
+  EXPECT_EQ(file_->file().stat()->mtime_ns, mtime_ns);
+}
+
+TEST_F(PartialFile, writes_and_fetches_at_once_lose_nothing) {
+  std::vector<std::thread> threads;
+  threads.emplace_back([&] { fetch(); });
+  threads.emplace_back([&] { fetch(kPage, 2 * kPage); });
+  for (uint64_t offset = 0; offset + kBlock <= kSize; offset += 2 * kBlock) write(offset, std::string(kBlock, 'w'));
+  for (std::thread& thread : threads) thread.join();
+  std::string content = object_;
+  for (uint64_t offset = 0; offset + kBlock <= kSize; offset += 2 * kBlock) content.replace(offset, kBlock, kBlock, 'w');
+  EXPECT_EQ(read(*file_), content);
+}
+
+class PartialFileOnDisk : public PartialFile {
+ protected:
+  std::string parent() const override { return "/tmp"; }
+};
+
+TEST_F(PartialFileOnDisk, a_write_that_was_lost_with_the_power_leaves_the_object_s_bytes) {
+  ASSERT_TRUE(file_->sync().has_value());
+  {
+    auto faults = std::make_unique<testing::FaultIo>(options_.dirs[0]);
+    faults->track_unsynced();
+    write(0, std::string(kPage, 'w'));
+    write(kPage + kBlock, std::string(kBlock, 'x'));
+    // The page map reaches the device, the data does not.
+    const auto map = io::File::open(path_of(1, ".pages").string(), {});
+    ASSERT_TRUE(map->sync_data().has_value());
+    faults->drop_unsynced();
+  }
+  // FaultIo puts zeros where nothing was; the file system leaves holes.
+  const auto data = io::File::open(path_of(1, ".copy").string(), {.access = io::Access::kReadWrite});
+  ASSERT_TRUE(data->punch_hole(0, kSize).has_value());
+  reopen_without_power();
+  EXPECT_FALSE(file_->present(0, 1));
+  EXPECT_FALSE(file_->present(kPage + kBlock, 1));
+  fetch();
+  EXPECT_EQ(read(*file_), object_);
+}
+
+// ---- recovery
+
 TEST_F(PageStoreTest, recovery_removes_what_the_metadata_does_not_know) {
   make(1, 10);
   make(2, 10);

@@ -85,6 +85,9 @@ class Persister {
     std::function<void(InodeId, LocalFileId, meta::WritePolicy)> persisted;
     // A bucket's object was kept under another name beside the record `inode`.
     std::function<void(InodeId, const std::string& kept_as)> conflict;
+    // Makes the local file of an inode whose content is not persisted complete; returns when it is, or with an error. kStale:
+    // the home's object is not there any more. Called without locks.
+    std::function<Result<void>(InodeId)> complete;
     // The kernel's idea of an inode's xattrs or attributes (user.weir.state) is stale.
     std::function<void(InodeId)> state_changed;
   };

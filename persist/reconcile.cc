@@ -91,6 +91,11 @@ Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount,
       continue;
     }
 
+    if (!content_clean && claim->inode.partial() && parts_.events.complete) {
+      TRY(parts_.events.complete(inode));
+      continue;
+    }
+
     TRY_ASSIGN(const auto store, store_of(claim->mount));
     meta::PersistOutcome outcome;
     {
@@ -284,18 +289,19 @@ Result<void> Reconciler::move_away(const meta::Claim& blocked, InodeId in_the_wa
     const auto orphan = parts_.names.load(in_the_way);
     if (failed_with(orphan, ErrorCode::kNotFound)) return {};
     if (!orphan) return fail(orphan.error());
-    if (!lies_at(*orphan, blocked.mount, blocked.key) || !meta::content_persisted(*orphan))
+    if (!lies_at(*orphan, blocked.mount, blocked.key) || !meta::needs_home(*orphan))
       return parts_.names.rehome(in_the_way, blocked.mount, blocked.key, "", "");
     TRY_ASSIGN(const auto store, store_of(blocked.mount));
     return park(*orphan, *store);
   }
   if (!claim) return fail(claim.error());
   const meta::Inode& inode = claim->inode;
-  if (!lies_at(inode, blocked.mount, blocked.key) || !meta::content_persisted(inode))
+  if (!lies_at(inode, blocked.mount, blocked.key) || !meta::needs_home(inode))
     return parts_.names.rehome(in_the_way, blocked.mount, blocked.key, "", "");
   if (claim->mount == blocked.mount && claim->key == blocked.key) return {};  // it has come back to its place
   TRY_ASSIGN(const auto store, store_of(claim->mount));
-  if (claim->blocked_by) return park(inode, *store);
+  // What is being written is not uploaded before its time.
+  if (claim->blocked_by || !meta::content_persisted(inode)) return park(inode, *store);
 
   Activity::Running running(parts_.activity, in_the_way);
   TRY_ASSIGN(const auto held, parts_.key_locks.lock(claim->mount, claim->key, parts_.deadlines.reply()));

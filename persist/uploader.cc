@@ -157,6 +157,7 @@ Result<Uploader::Uploaded> Uploader::upload_file(const meta::Claim& claim, const
   } else {
     TRY(verified);
   }
+  if (!file->complete() && claim.inode.partial()) return fail(ErrorCode::kBusy, "pages of the file are absent");
   if (!file->complete()) return fail(ErrorCode::kNotFound, "the local file is not complete");
   const auto begun = Proof::begin(names_, pages_, claim, *file);
   if (failed_with(begun, ErrorCode::kCorrupt)) return fail(report_rot(claim, begun.error()));

@@ -352,7 +352,7 @@ Result<LocalUfs::NewFile> LocalUfs::new_file() const {
 }
 
 Result<Etag> LocalUfs::seal(const NewFile& file, const Attributes& attributes) const {
-  TRY(file.file.set_times(-1, unique_time_ns()));
+  TRY(file.file.set_times(std::nullopt, unique_time_ns()));
   TRY_ASSIGN(const io::FileStat stat, file.file.stat());
   Etag etag = etag_of(stat);
   const bool worth_storing = !attributes.object.content_type.empty() || !attributes.object.user.empty() ||
@@ -653,7 +653,7 @@ Result<std::vector<LocalUfs::StoredPart>> LocalUfs::stored_parts(std::string_vie
 
 Result<Part> LocalUfs::store_part(NewFile file, std::string_view upload_id, uint32_t number,
                                   std::string checksum) const {
-  TRY(file.file.set_times(-1, unique_time_ns()));
+  TRY(file.file.set_times(std::nullopt, unique_time_ns()));
   TRY(file.file.sync());
   TRY_ASSIGN(const io::FileStat stat, file.file.stat());
   const std::string name = upload_directory(upload_id) + '/' + std::to_string(number) + '.' + checksum;

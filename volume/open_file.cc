@@ -8,11 +8,13 @@ namespace {
 // Offsets are signed 64-bit numbers to the kernel.
 constexpr uint64_t kFileBytesMax = (uint64_t{1} << 63) - 1;
 
-Result<void> zero(const io::File& file, uint64_t offset, uint64_t size, io::File::Extend extend) {
-  auto zeroed = file.zero_range(offset, size, extend);
-  if (!failed_with(zeroed, ErrorCode::kNotSupported)) return zeroed;
-  TRY(file.punch_hole(offset, size));
-  return file.allocate(offset, size, extend);
+Result<void> zero(pages::LocalFile& local, uint64_t offset, uint64_t size, io::File::Extend extend) {
+  if (local.complete()) {
+    auto zeroed = local.file().zero_range(offset, size, extend);
+    if (!failed_with(zeroed, ErrorCode::kNotSupported)) return zeroed;
+  }
+  TRY(local.punch_hole(offset, size));
+  return local.file().allocate(offset, size, extend);
 }
 
 // How many blocks reserving the range can take at most: those that the file has already are taken for the range's.
@@ -48,9 +50,12 @@ Result<size_t> LocalOpenFile::read(uint64_t offset, std::span<std::byte> buffer)
       const bool hit = content->local().present(offset, buffer.size());
       const auto ahead = window_.after_read(offset, buffer.size(), files_.fetcher_.read_ahead_pages());
       if (ahead.size != 0) files_.fetcher_.read_ahead(content, ahead.offset, ahead.size);
-      if (const auto fetched = files_.fetcher_.fetch(*content, offset, buffer.size()); !fetched.has_value()) {
+      const auto fetched = hit ? Result<void>() : files_.fetcher_.fetch(*content, offset, buffer.size());
+      if (!fetched.has_value()) {
         if (fetched.error() != ErrorCode::kStale) return fail(fetched.error());
-        TRY_ASSIGN(content, files_.current_content(*open_));
+        TRY_ASSIGN(auto current, files_.current_content(*open_));
+        if (current == content) return fail(files_.base_lost(*content, fetched.error()));
+        content = std::move(current);
         continue;
       }
       if (hit) files_.hit_bytes_.fetch_add(buffer.size(), std::memory_order_relaxed);
@@ -71,7 +76,7 @@ Result<size_t> LocalOpenFile::read(uint64_t offset, std::span<std::byte> buffer)
 Result<void> LocalOpenFile::write(uint64_t offset, std::span<const std::byte> bytes) {
   TRY_ASSIGN(const auto content, writable_content());
   TRY(files_.pages_.admit(bytes.size(), files_.options_.admit_slow_max));
-  return content->file().write_at(offset, bytes);
+  return files_.change(*open_, content, offset, bytes.size(), [&] { return content->local().write(offset, bytes); });
 }
 
 Result<void> LocalOpenFile::append(std::span<const std::byte> bytes) {
@@ -79,7 +84,11 @@ Result<void> LocalOpenFile::append(std::span<const std::byte> bytes) {
   TRY(files_.pages_.admit(bytes.size(), files_.options_.admit_slow_max));
   std::lock_guard lock(open_->mutex);  // between finding the end and writing there
   TRY_ASSIGN(const io::FileStat stat, content->file().stat());
-  return content->file().write_at(stat.size_bytes, bytes);
+  // Nothing can be absent there.
+  const bool complete = content->local().complete();
+  TRY(content->local().write(stat.size_bytes, bytes));
+  if (!complete) open_->commit_due = true;
+  return {};
 }
 
 Result<void> LocalOpenFile::truncate(uint64_t size) {
@@ -87,12 +96,15 @@ Result<void> LocalOpenFile::truncate(uint64_t size) {
   if (size == 0) {
     std::unique_lock lock(open_->mutex);
     TRY(files_.await_ending(*open_, lock));
-    if (open_->marked) return open_->content->file().truncate(0);
+    if (open_->marked) {
+      open_->commit_due = true;
+      return open_->content->local().truncate(0);
+    }
     TRY_ASSIGN(const meta::Inode inode, files_.names_.load(open_->id));
     return files_.begin_truncated(*open_, inode);
   }
   TRY_ASSIGN(const auto content, writable_content());
-  return content->file().truncate(size);
+  return files_.change(*open_, content, size, 0, [&] { return content->local().truncate(size); });
 }
 
 Result<void> LocalOpenFile::allocate(Allocate what, uint64_t offset, uint64_t size) {
@@ -104,17 +116,17 @@ Result<void> LocalOpenFile::allocate(Allocate what, uint64_t offset, uint64_t si
     TRY_ASSIGN(const io::FileStat stat, file.stat());
     TRY(files_.pages_.admit(bytes_to_reserve(stat, offset, size), files_.options_.admit_slow_max));
   }
-  const auto done = [&]() -> Result<void> {
+  const auto done = files_.change(*open_, content, offset, size, [&]() -> Result<void> {
     using Extend = io::File::Extend;
     switch (what) {
       case Allocate::kReserve: return file.allocate(offset, size, Extend::kGrow);
       case Allocate::kReserveKeepSize: return file.allocate(offset, size, Extend::kKeepSize);
-      case Allocate::kZero: return zero(file, offset, size, Extend::kGrow);
-      case Allocate::kZeroKeepSize: return zero(file, offset, size, Extend::kKeepSize);
-      case Allocate::kPunchHole: return file.punch_hole(offset, size);
+      case Allocate::kZero: return zero(content->local(), offset, size, Extend::kGrow);
+      case Allocate::kZeroKeepSize: return zero(content->local(), offset, size, Extend::kKeepSize);
+      case Allocate::kPunchHole: return content->local().punch_hole(offset, size);
     }
     return fail(ErrorCode::kInternal);
-  }();
+  });
   files_.pages_.account(content->id());
   return done;
 }

@@ -149,7 +149,7 @@ Result<std::shared_ptr<Content>> OpenFiles::find_content(OpenInode& open, const 
   auto local = pages_.open(id);
   if (failed_with(local, ErrorCode::kNotFound)) return nullptr;
   TRY(local);
-  const format::Home home = meta::content_persisted(inode) ? inode.home() : format::Home();
+  const format::Home home = meta::needs_home(inode) ? inode.home() : format::Home();
   open.content = std::make_shared<Content>(open.id, *std::move(local), home);
   return open.content;
 }
@@ -193,21 +193,88 @@ Result<std::shared_ptr<Content>> OpenFiles::make_writable(OpenInode& open) {
       if (open.marked) return open.content;
       TRY_ASSIGN(const meta::Inode inode, names_.load(open.id));
       TRY_ASSIGN(content, load_content(open, inode));
+    }
+    // From its first change on a file is not checked any more.
+    if (const auto verified = content->local().verify(); failed_with(verified, ErrorCode::kCorrupt)) {
+      TRY(repair(*content));
+      continue;
+    } else {
+      TRY(verified);
+    }
+    Lock lock(open.mutex);
+    TRY(await_ending(open, lock));
+    if (open.marked) return open.content;
+    if (open.content != content) continue;
+    const auto begun = begin(open);
+    if (begun.has_value()) return content;
+    if (begun.error() != ErrorCode::kStale) return fail(begun.error());
+  }
+  return fail(ErrorCode::kStale, "inode " + std::to_string(open.id.value()) + " changes faster than it can be written");
+}
+
+Result<void> OpenFiles::change(OpenInode& open, const std::shared_ptr<Content>& content, uint64_t offset,
+                               uint64_t size, const std::function<Result<void>()>& change) {
+  pages::LocalFile& local = content->local();
+  if (local.complete()) return change();
+  auto changed = change();
+  while (failed_with(changed, ErrorCode::kNotFound)) {
+    const auto missing = local.missing_for_write(offset, size);
+    if (missing.size != 0) {
+      const auto fetched = fetcher_.fetch(*content, missing.offset, missing.size);
+      if (failed_with(fetched, ErrorCode::kStale)) return fail(base_lost(*content, fetched.error()));
+      TRY(fetched);
+    }
+    changed = change();
+  }
+  // Filling moves ctime as well: here is who knows.
+  const Lock lock(open.mutex);
+  open.commit_due = true;
+  return changed;
+}
+
+Error OpenFiles::base_lost(const Content& content, const Error& error) {
+  const auto inode = names_.load(content.inode());
+  if (!inode.has_value() || LocalFileId(inode->local_file()) != content.id() || !inode->partial() ||
+      meta::content_persisted(*inode)) {
+    return error;
+  }
+  log_error("volume.base_lost", {{"inode", content.inode()}, {"local_file", content.id()}, {"error", error}});
+  if (const auto reported = names_.report_corruption(content.inode(), content.id()); !reported.has_value())
+    return reported.error();
+  return Error(ErrorCode::kCorrupt, "the object that inode " + std::to_string(content.inode().value()) +
+                                        " was changed on top of is not there any more; the file is quarantined");
+}
+
+Result<void> OpenFiles::complete(InodeId inode) {
+  const OpenRef open = table_.acquire(inode);
+  for (int tries = 0; tries < kVersionsMax; ++tries) {
+    std::shared_ptr<Content> content;
+    {
+      Lock lock(open->mutex);
+      TRY(await_ending(*open, lock));
+      TRY_ASSIGN(const meta::Inode record, names_.load(inode));
+      if (meta::content_persisted(record) || !record.partial()) return {};
+      TRY_ASSIGN(content, load_content(*open, record));
       if (content->local().complete()) {
-        const auto begun = begin(open);
-        if (begun.has_value()) return content;
-        if (begun.error() != ErrorCode::kStale) return fail(begun.error());
-        continue;
+        TRY_ASSIGN(const io::FileStat stat, content->file().stat());
+        // What was written since is committed in its time.
+        if (open->marked && (open->commit_due || differs(*open, stat)))
+          return fail(ErrorCode::kBusy, "the file is being written");
+        TRY(names_.set_complete(inode, content->id(), stat.ctime_ns));
+        open->known.ctime_ns = stat.ctime_ns;
+        return {};
       }
     }
     const auto fetched = fetcher_.fetch_all(content);
     if (failed_with(fetched, ErrorCode::kCorrupt)) {
       TRY(repair(*content));
-    } else if (!failed_with(fetched, ErrorCode::kStale)) {
+    } else if (failed_with(fetched, ErrorCode::kStale)) {
+      return fail(base_lost(*content, fetched.error()));
+    } else {
       TRY(fetched);
     }
   }
-  return fail(ErrorCode::kStale, "inode " + std::to_string(open.id.value()) + " changes faster than it can be fetched");
+  return fail(ErrorCode::kBusy, "inode " + std::to_string(inode.value()) + " changes faster than it can be fetched");
 }
 
 Result<format::Home> OpenFiles::find_home(const Content& content, const format::Home& tried) {
@@ -230,13 +297,13 @@ Result<format::Home> OpenFiles::find_home(const Content& content, const format::
       return fail(ErrorCode::kStale, what + " was changed or removed in the bucket: '" + tried.key() + "'");
     }
   }
-  if (!meta::content_persisted(inode)) return fail(ErrorCode::kStale, what + " was written meanwhile");
+  if (!meta::needs_home(inode)) return fail(ErrorCode::kStale, what + " was written meanwhile");
   return inode.home();
 }
 
 Result<void> OpenFiles::repair(Content& content) {
   TRY_ASSIGN(const meta::Inode inode, names_.load(content.inode()));
-  if (LocalFileId(inode.local_file()) == content.id() && meta::content_persisted(inode)) {
+  if (LocalFileId(inode.local_file()) == content.id() && meta::needs_home(inode)) {
     log_warn("volume.page_corrupt", {{"inode", content.inode()}, {"local_file", content.id()}, {"refetch", "yes"}});
     content.set_home(inode.home());
     return {};
@@ -265,13 +332,15 @@ Result<void> OpenFiles::begin(OpenInode& open) {
     return {};
   }
   meta::ContentCommit before = commit_of(stat);
+  before.partial = !open.content->local().complete();
   if (ctime_is_young(stat)) before.ctime_ns = 0;  // recovery shall find it changed, too
   TRY_ASSIGN(const meta::Inode begun, names_.begin_write(open.id, open.content->id(), before, open.content->id()));
   open.generation = begun.generation();
   pages_.set_pin(open.content->id(), pages::Pin::kPinned);
   open.marked = true;
   open.committed = false;
-  open.commit_due = before.ctime_ns == 0;
+  open.commit_due = before.ctime_ns == 0 && !before.partial;
+  open.filled = before.partial;
   // Pinning a fetched file renames it, which moves its ctime.
   const auto pinned = open.content->file().stat();
   open.known = known_of(pinned.has_value() ? *pinned : stat);
@@ -280,9 +349,9 @@ Result<void> OpenFiles::begin(OpenInode& open) {
 
 Result<void> OpenFiles::begin_truncated(OpenInode& open, const meta::Inode& inode) {
   TRY_ASSIGN(const auto content, find_content(open, inode));
-  if (content && content->local().complete()) {
+  if (content && (open.marked || content->local().complete())) {
     TRY(begin(open));
-    TRY(content->file().truncate(0));
+    TRY(content->local().truncate(0));
     open.commit_due = true;
     return {};
   }
@@ -302,16 +371,25 @@ Result<void> OpenFiles::begin_truncated(OpenInode& open, const meta::Inode& inod
   open.marked = true;
   open.committed = false;
   open.commit_due = true;
+  open.filled = false;
   open.known = {};
   return {};
 }
 
+bool OpenFiles::differs(const OpenInode& open, const io::FileStat& stat) {
+  OpenInode::Known now = known_of(stat);
+  if (open.filled) now.ctime_ns = open.known.ctime_ns;
+  return now != open.known;
+}
+
 Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability) {
   if (!open.marked || open.unlinked) return false;
+  const bool partial = !open.content->local().complete();
   TRY_ASSIGN(const io::FileStat stat, open.content->file().stat());
-  const auto now = known_of(stat);
   meta::ContentCommit content = commit_of(stat);
-  if (now == open.known) {
+  content.partial = partial;
+  if (partial) content.allocated_bytes.reset();
+  if (!differs(open, stat)) {
     if (!open.commit_due) return false;
     content.changed = meta::ContentCommit::Changed::kPerhaps;
   }
@@ -323,7 +401,8 @@ Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durab
   }
   TRY(committed);
   pages_.set_pin(open.content->id(), pages::Pin::kPinned);
-  open.known = now;
+  open.known = known_of(stat);
+  open.filled = partial;
   open.commit_due = false;
   open.committed = true;
   open.generation = committed->inode.generation();
@@ -458,8 +537,10 @@ Result<meta::Attributes> OpenFiles::attributes(const meta::Inode& inode, uint64_
   TRY_ASSIGN(auto attributes, current(inode.generation() < open->generation || endings != this->endings()));
   if (!open->marked) return attributes;
   TRY_ASSIGN(const io::FileStat stat, open->content->file().stat());
-  attributes.allocated_bytes = stat.allocated_bytes;
-  if (known_of(stat) == open->known) return attributes;
+  // What is not on this node counts as if it were.
+  attributes.allocated_bytes =
+      open->content->local().complete() ? stat.allocated_bytes : meta::block_bytes(stat.size_bytes);
+  if (!differs(*open, stat)) return attributes;
   attributes.size = stat.size_bytes;
   attributes.mtime_ns = stat.mtime_ns;
   attributes.ctime_ns = std::max(attributes.ctime_ns, stat.ctime_ns);
@@ -479,7 +560,7 @@ bool OpenFiles::changed(InodeId inode) {
   Lock lock(open->mutex);
   if (!open->marked) return false;
   const auto stat = open->content->file().stat();
-  return !stat.has_value() || known_of(*stat) != open->known;
+  return !stat.has_value() || open->commit_due || differs(*open, *stat);
 }
 
 Result<meta::Inode> OpenFiles::set_attributes(InodeId inode, const meta::AttributeChange& change) {
@@ -489,7 +570,7 @@ Result<meta::Inode> OpenFiles::set_attributes(InodeId inode, const meta::Attribu
   if (open->marked) {
     // Content not committed yet brings the local file's time with it.
     TRY_ASSIGN(const io::FileStat stat, open->content->file().stat());
-    if (known_of(stat) != open->known) TRY(open->content->file().set_times(-1, *change.mtime_ns));
+    if (differs(*open, stat)) TRY(open->content->file().set_times(std::nullopt, *change.mtime_ns));
   }
   return names_.set_attributes(inode, change);
 }

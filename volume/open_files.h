@@ -6,8 +6,11 @@
 // a crash recovery commits what it holds. The end is recorded behind close() (see write_ender.h); a writer that comes
 // before that goes on under the same mark.
 //
-// An inode whose content has to be fetched, or that the page store does not want written past it, is opened kPaged and begins with
-// its first write: opening a large absent file, or touching its times, fetches nothing.
+// An inode whose content is not complete here, or that the page store does not want written past it, is opened kPaged and
+// begins with its first write: opening a large absent file, or touching its times, fetches nothing. Nor does a write, but the
+// pages that it changes in part of a block. While pages are absent the home holds bytes of the content that are nowhere else
+// (Inode.partial); before it is uploaded the file is made complete. An object that others replace before that takes those bytes
+// with it: the file is quarantined then.
 //
 // A file is pinned after the namespace recorded that it may change or did, while a handle keeps it from being evicted; whoever
 // unpins one holds a handle or the OpenInode's mutex and looks at the namespace after that. So the two cannot cross.
@@ -19,6 +22,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -91,6 +95,9 @@ class OpenFiles {
   enum class LocalCopy : uint8_t { kKeep, kDrop };
   void persisted(InodeId inode, LocalCopy copy);
 
+  // The content of an inode whose home does not hold it is complete on this node. kStale: it is quarantined, see above.
+  Result<void> complete(InodeId inode);
+
   // Commits what is open for write and ends what is closed.
   void commit_all();
   Result<void> sync_all();
@@ -111,8 +118,9 @@ class OpenFiles {
   Result<std::shared_ptr<Content>> find_content(OpenInode& open, const meta::Inode& inode);
   Result<std::shared_ptr<Content>> load_content(OpenInode& open, const meta::Inode& inode);
   // kStale from either: the bucket had a later version; load the inode again.
-  Result<void> begin(OpenInode& open);  // open.content is complete
+  Result<void> begin(OpenInode& open);  // no present page of open.content waits for its check
   Result<void> begin_truncated(OpenInode& open, const meta::Inode& inode);
+  static bool differs(const OpenInode& open, const io::FileStat& stat);
   // Tells the namespace what the local file holds; false when it knows already.
   Result<bool> commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability);
   bool may_use_local(const OpenInode& open, bool writes) const;
@@ -125,6 +133,11 @@ class OpenFiles {
   Result<std::shared_ptr<Content>> make_writable(OpenInode& open);
   Result<std::shared_ptr<Content>> current_content(OpenInode& open);
   Result<format::Home> find_home(const Content& content, const format::Home& tried);
+  // Applies `change` to [offset, offset + size) of the content; fetches what it misses.
+  Result<void> change(OpenInode& open, const std::shared_ptr<Content>& content, uint64_t offset, uint64_t size,
+                      const std::function<Result<void>()>& change);
+  // Of content whose absent pages are not where they should be: kStale, and quarantine if it was not persisted.
+  Error base_lost(const Content& content, const Error& error);
   // Makes rotten pages of the content fetchable; kCorrupt and quarantine when there is nowhere to fetch them from.
   Result<void> repair(Content& content);
   // Returns when what was committed under WRITE_THROUGH or NO_CACHE is persisted.

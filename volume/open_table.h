@@ -40,6 +40,7 @@ struct OpenInode {
   bool committed = false;           // since the mark was made
   uint64_t generation = 0;          // of the content as of the last begin or commit here; older records know less
   bool commit_due = false;          // whatever the local file's stat says
+  bool filled = false;              // pages may be filled since `known`: that moves the local file's ctime, too
   Generation persist_due{};         // a flush under WRITE_THROUGH has to wait for it; 0: none
   bool drop_when_closed = false;    // NO_CACHE, and persisted
   bool unlinked = false;            // the last name is gone

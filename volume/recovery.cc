@@ -36,12 +36,16 @@ Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const
               stat->ctime_ns != mark.before.ctime_ns;
     if (changed) {
       using Changed = meta::ContentCommit::Changed;
+      const auto inode = names.load(mark.inode);
+      if (!inode.has_value() && inode.error() != ErrorCode::kNotFound) return fail(inode.error());
+      const bool partial = inode.has_value() && inode->partial();
       const bool surely = mark.made || stat->size_bytes != mark.before.size || stat->mtime_ns != mark.before.mtime_ns;
       const meta::ContentCommit content{.size = stat->size_bytes,
                                         .mtime_ns = stat->mtime_ns,
                                         .ctime_ns = stat->ctime_ns,
-                                        .allocated_bytes = stat->allocated_bytes,
-                                        .changed = surely ? Changed::kYes : Changed::kPerhaps};
+                                        .allocated_bytes = partial ? std::nullopt : std::optional(stat->allocated_bytes),
+                                        .changed = surely ? Changed::kYes : Changed::kPerhaps,
+                                        .partial = partial};
       const auto committed =
           names.commit_content(mark.inode, content, meta::Urgency::kOrdinary, kv::Durability::kWritten);
       if (!committed.has_value() && committed.error() != ErrorCode::kNotFound) return fail(committed.error());

@@ -41,6 +41,7 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
     log_warn("volume.conflict", {{"inode", inode}, {"name", record->name()}, {"kept_as", kept_as}});
     if (CacheListener* listener = listener_.load()) listener->entry_changed(InodeId(record->parent()), kept_as);
   };
+  events.complete = [this](InodeId inode) { return files_->complete(inode); };
   events.state_changed = [](InodeId) {};  // the kernel keeps no xattrs of ours
   persist::PersistOptions persist_options = options.persist;
   persist_options.foreground_busy = [this] { return foreground_busy(); };

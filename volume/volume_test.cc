@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/no_wait.h"
+#include "base/random.h"
 #include "kv/mem_kv.h"
 #include "testing/fault_ufs.h"
 #include "testing/mem_ufs.h"
@@ -146,7 +147,7 @@ class VolumeTest : public ::testing::Test {
   void evict(std::string_view name) {
     const std::string path = "/s3/" + std::string(name);
     for (int i = 0; i < 500; ++i) {
-      for (uint64_t id = 1; id < 200; ++id) pages_->evict(LocalFileId(id));
+      for (uint64_t id = 1; id < 50'000; ++id) pages_->evict(LocalFileId(id));
       if (must(volume_->status(path)).cached_bytes == 0) return;
       std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
@@ -306,19 +307,238 @@ TEST_F(VolumeTest, opening_for_write_and_setting_times_fetches_nothing_and_uploa
   EXPECT_EQ(attributes("a").mtime_ns, 1'000'000'007);
 }
 
-TEST_F(VolumeTest, the_first_write_into_an_absent_file_fetches_the_rest) {
+TEST_F(VolumeTest, a_write_into_an_absent_file_fetches_the_pages_that_it_changes_in_part) {
   std::string text = pattern(5 * kPage + 9);
   put_object("a", text);
+  options_.read_ahead_pages = 0;
   mount();
+  ufs_.reset_counters();
   {
     const auto file = open("a", Access::kReadWrite);
     must(file->write(3 * kPage - 1, bytes_of("XYZ")));
+    EXPECT_EQ(ufs_.bytes_got(), 2 * kPage);
     must(file->flush());
   }
   text.replace(3 * kPage - 1, 3, "XYZ");
   EXPECT_EQ(content("a"), text);
   drain();
   EXPECT_EQ(object("a"), text);
+  EXPECT_EQ(ufs_.bytes_got(), text.size());
+}
+
+TEST_F(VolumeTest, what_is_overwritten_is_never_fetched) {
+  std::string text = pattern(6 * kPage);
+  put_object("a", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  ufs_.reset_counters();
+  const std::string chunk(128 << 10, 'w');
+  const auto file = open("a", Access::kReadWrite);
+  for (uint64_t offset = kPage; offset < 3 * kPage; offset += chunk.size()) must(file->write(offset, bytes_of(chunk)));
+  must(file->write(4 * kPage + 8'192, bytes_of(std::string_view(chunk).substr(0, 4'096))));
+  must(file->append(bytes_of("end")));
+  EXPECT_EQ(read(*file, 2 * kPage - 10, 20), std::string(20, 'w'));
+  EXPECT_EQ(read(*file, 4 * kPage + 8'192, 4'096), std::string(4'096, 'w'));
+  must(file->sync());
+  EXPECT_EQ(ufs_.bytes_got(), 0u);
+  text.replace(kPage, 2 * kPage, 2 * kPage, 'w').replace(4 * kPage + 8'192, 4'096, 4'096, 'w') += "end";
+  EXPECT_EQ(attributes("a").size, text.size());
+  file->close();
+  drain();
+  EXPECT_EQ(ufs_.bytes_got(), 4 * kPage);
+  EXPECT_EQ(object("a"), text);
+  EXPECT_EQ(content("a"), text);
+}
+
+TEST_F(VolumeTest, cutting_an_absent_file_fetches_nothing) {
+  const std::string text = pattern(4 * kPage);
+  put_object("a", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  ufs_.reset_counters();
+  EXPECT_EQ(must(volume_->set_attributes(find("a"), {}, 2 * kPage + 10)).attributes.size, 2 * kPage + 10);
+  must(volume_->set_attributes(find("a"), {}, 3 * kPage));
+  EXPECT_EQ(ufs_.calls(UfsCall::kGet), 0u);
+  const std::string expected = text.substr(0, 2 * kPage + 10) + std::string(kPage - 10, '\0');
+  drain();
+  EXPECT_EQ(object("a"), expected);
+  EXPECT_EQ(content("a"), expected);
+}
+
+TEST_F(VolumeTest, a_crash_of_who_wrote_into_an_absent_file_loses_nothing) {
+  std::string text = pattern(4 * kPage);
+  put_object("a", text);
+  put_object("b", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  for (const bool flushed : {true, false}) {
+    const std::string name = flushed ? "a" : "b";
+    auto file = open(name, Access::kReadWrite);
+    must(file->write(kPage, bytes_of(std::string(8'192, 'w'))));
+    must(file->truncate(3 * kPage + 5));
+    if (flushed) must(file->flush());
+    ufs_.add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kUnavailable});
+    auto none = std::unique_ptr<OpenFile>();
+    crash_with_open_files(file, none);
+    ufs_.clear();
+  }
+  text.resize(3 * kPage + 5);
+  text.replace(kPage, 8'192, 8'192, 'w');
+  for (const std::string name : {"a", "b"}) {
+    EXPECT_EQ(attributes(name).size, text.size());
+    EXPECT_EQ(content(name), text) << name;
+  }
+  drain();
+  EXPECT_EQ(object("a"), text);
+  EXPECT_EQ(object("b"), text);
+}
+
+TEST_F(VolumeTest, a_file_is_persisted_while_it_is_open_and_not_all_of_it_was_here) {
+  std::string text = pattern(4 * kPage);
+  put_object("a", text);
+  mount();
+  const auto file = open("a", Access::kReadWrite);
+  must(file->write(kPage, bytes_of(std::string(4'096, 'w'))));
+  must(file->sync());
+  const auto before = attributes("a");
+  drain();
+  text.replace(kPage, 4'096, 4'096, 'w');
+  EXPECT_EQ(object("a"), text);
+  EXPECT_EQ(attributes("a").mtime_ns, before.mtime_ns);
+  EXPECT_EQ(attributes("a").ctime_ns, before.ctime_ns);
+  must(file->write(0, bytes_of("more")));
+  must(file->flush());
+  drain();
+  EXPECT_EQ(object("a"), text.replace(0, 4, "more"));
+}
+
+TEST_F(VolumeTest, the_object_below_a_changed_file_stays_while_it_is_needed) {
+  std::string text = pattern(4 * kPage);
+  put_object("a", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  const auto file = open("a", Access::kReadWrite);
+  must(file->write(kPage, bytes_of(std::string(4'096, 'w'))));
+  must(file->flush());
+  text.replace(kPage, 4'096, 4'096, 'w');
+  must(volume_->rename(s3_, "a", s3_, "b", meta::RenameMode::kReplace));
+  put("a", "another");
+  drain();
+  EXPECT_EQ(object("a"), "another");
+  EXPECT_EQ(object("b"), text);
+  EXPECT_EQ(read(*file, 0, text.size()), text);
+
+  must(file->write(2 * kPage, bytes_of("still")));
+  text.replace(2 * kPage, 5, "still");
+  must(volume_->unlink(s3_, "b"));
+  EXPECT_EQ(read(*file, 0, text.size()), text);
+}
+
+TEST_F(VolumeTest, a_changed_file_whose_object_was_replaced_by_others_is_never_mixed_with_theirs) {
+  const std::string text = pattern(4 * kPage);
+  put_object("a", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  const auto file = open("a", Access::kReadWrite);
+  must(file->write(kPage, bytes_of(std::string(4'096, 'w'))));
+  const std::string theirs = pattern(4 * kPage, 'b');
+  put_object("a", theirs);
+  std::string byte(1, '\0');
+  EXPECT_EQ(file->read(3 * kPage, std::as_writable_bytes(std::span(byte))).error(), ErrorCode::kCorrupt);
+  must(file->flush());
+  file->close();
+  EXPECT_EQ(state("a"), "QUARANTINED");
+  EXPECT_EQ(object("a"), theirs);
+}
+
+// Every change of a file that lies in the bucket, in part or as a whole, against a string; with crashes and evictions between.
+TEST_F(VolumeTest, random_changes_of_a_file_that_is_fetched_in_part_are_those_of_a_model) {
+  const char* const given = std::getenv("WEIR_SEED");
+  const uint64_t seed = given != nullptr ? std::stoull(given) : Random::from_entropy().next();
+  SCOPED_TRACE("WEIR_SEED=" + std::to_string(seed));
+  Random random(seed);
+  const auto below = [&](uint64_t end) { return random.below(end); };
+  std::string model = pattern(3 * kPage + 1'234);
+  put_object("a", model);
+  options_.read_ahead_pages = 1;
+  mount();
+  auto file = open("a", Access::kReadWrite);
+  auto none = std::unique_ptr<OpenFile>();
+  const auto expect_same = [&](uint64_t offset, uint64_t size) {
+    ASSERT_TRUE(read(*file, offset, size) == (offset < model.size() ? model.substr(offset, size) : "")) << offset << " " << size;
+  };
+  for (int step = 0; step < 150; ++step) {
+    const bool aligned = below(2) == 0;
+    uint64_t offset = below(model.size() + 10'000);
+    uint64_t size = 1 + below(below(4) == 0 ? 2 * kPage : 20'000);
+    if (aligned) {
+      offset = offset / 4'096 * 4'096;
+      size = (size + 4'095) / 4'096 * 4'096;
+    }
+    const uint64_t end = offset + size;
+    switch (below(12)) {
+      case 0:
+      case 1:
+      case 2:
+      case 3: {
+        const std::string bytes = pattern(size, static_cast<char>('a' + step % 3));
+        must(file->write(offset, bytes_of(bytes)));
+        if (model.size() < end) model.resize(end);
+        model.replace(offset, size, bytes);
+        break;
+      }
+      case 4:
+        must(file->append(bytes_of("end")));
+        model += "end";
+        break;
+      case 5:
+        must(file->truncate(offset));
+        model.resize(offset);
+        break;
+      case 6: {
+        must(file->allocate(Allocate::kPunchHole, offset, size));
+        const uint64_t cut = std::min<uint64_t>(end, model.size());
+        if (offset < cut) model.replace(offset, cut - offset, cut - offset, '\0');
+        break;
+      }
+      case 7: {
+        const bool grow = below(2) == 0;
+        must(file->allocate(grow ? Allocate::kZero : Allocate::kZeroKeepSize, offset, size));
+        if (grow && model.size() < end) model.resize(end);
+        const uint64_t cut = std::min<uint64_t>(end, model.size());
+        if (offset < cut) model.replace(offset, cut - offset, cut - offset, '\0');
+        break;
+      }
+      case 8:
+        if (below(4) != 0) break;
+        must(file->flush());
+        drain();
+        EXPECT_TRUE(object("a") == model);
+        break;
+      case 9:
+        if (below(4) != 0) break;
+        crash_with_open_files(file, none);
+        file = open("a", Access::kReadWrite);
+        break;
+      case 10:
+        if (below(4) != 0) break;
+        must(file->flush());
+        file.reset();
+        drain();
+        EXPECT_TRUE(object("a") == model);
+        evict("a");
+        file = open("a", Access::kReadWrite);
+        break;
+      default: expect_same(offset, size);
+    }
+    if (HasFatalFailure()) return;
+    ASSERT_EQ(attributes("a").size, model.size()) << step;
+  }
+  expect_same(0, model.size() + 1);
+  must(file->flush());
+  file->close();
+  drain();
+  EXPECT_TRUE(object("a") == model);
 }
 
 TEST_F(VolumeTest, appends_go_to_the_end_and_writes_to_their_place) {

@@ -155,6 +155,18 @@ TEST_P(Attributes, a_set_group_id_directory_hands_its_group_on) {
   EXPECT_EQ(02755u, mode_of("d/sub"));
 }
 
+TEST_P(Attributes, a_change_of_owner_takes_the_set_id_bits_from_all_but_directories) {
+  if (!root()) GTEST_SKIP() << "SKIPPED: needs root to change owners";
+  put("f", "x");
+  ASSERT_WORKS(::mkfifo(at("fifo").c_str(), 0644));
+  ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
+  for (const std::string name : {"f", "fifo", "d"}) {
+    ASSERT_WORKS(::chmod(at(name).c_str(), 06755));
+    ASSERT_WORKS(::chown(at(name).c_str(), kSomeUser, 77));
+    EXPECT_EQ(name == "d" ? 06755u : 0755u, mode_of(name)) << name;
+  }
+}
+
 TEST_P(Attributes, in_a_sticky_directory_only_owners_remove) {
   if (!root()) GTEST_SKIP() << "SKIPPED: needs root to act as another user";
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
