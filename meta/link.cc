@@ -70,7 +70,8 @@ Result<Inode> Namespace::create_unnamed_file(InodeId directory, uint32_t permiss
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     TRY_ASSIGN(const Inode parent, tables.load_parent(directory));
     TRY_ASSIGN(const auto place, tables.place_of(parent));
-    Inode inode = tables.make_unnamed_inode(id, format::REGULAR, permissions, caller.uid, group_of_child(parent, caller));
+    const uint32_t gid = group_of_child(parent, caller);
+    Inode inode = tables.make_unnamed_inode(id, format::REGULAR, permissions, caller.uid, gid);
     TRY(tables.inherit_acl(parent, caller, inode));
     inode.set_local_file(local_file.value());
     inode.set_linkable(true);

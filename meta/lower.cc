@@ -301,8 +301,8 @@ Result<void> Namespace::set_listed(InodeId directory, const format::Lower& lower
 
 namespace {
 
-// An object that says that it is one of several names of a file: makes `inode`, which a listing made for it, a further name of
-// the inode that the first of the group became, if they still are the same file. Returns what the name leads to.
+// An object that says that it is one of several names of a file: makes `inode`, which a listing made for it, a further
+// name of the inode that the first of the group became, if they still are the same file. Returns what the name leads to.
 Result<Inode> take_into_group(Tables& tables, Inode inode, const LowerAttributes& attributes,
                               std::string_view volume_id) {
   const MountId mount(inode.home().mount());

@@ -15,8 +15,8 @@ bool waits(const Inode& record) {
          record.transient();
 }
 
-// Makes `inode`, or the name of it that is at `from`, the entry at `to`; the dentries it replaces are gone already. Says
-// whether its new path wants it persisted at once.
+// Makes `inode`, or the name of it that is at `from`, the entry at `to`; the dentries it replaces are gone already.
+// Says whether its new path wants it persisted at once.
 Result<bool> move_to(Tables& tables, Inode inode, const End& from, const End& to, const PathRules& rules) {
   const InodeId id(inode.id());
   if (is_directory(inode) && from.parent != to.parent) {

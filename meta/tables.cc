@@ -77,7 +77,8 @@ Result<std::optional<Inode>> Tables::find_record(InodeId id, kv::Isolation isola
   TRY_ASSIGN(auto record, find_stored(id, isolation));
   if (!record || !is_further_name(*record)) return record;
   TRY_ASSIGN(auto inode, find_stored(InodeId(record->link_of()), isolation));
-  if (!inode) return fail(ErrorCode::kCorrupt, "a further name, record " + std::to_string(id.value()) + ", has no inode");
+  if (!inode)
+    return fail(ErrorCode::kCorrupt, "a further name, record " + std::to_string(id.value()) + ", has no inode");
   copy_own_part(*record, *inode);
   return inode;
 }
@@ -706,8 +707,8 @@ Result<bool> Tables::promote_further_name(Inode& inode) {
       enqueue(inode, inode.queued() == format::URGENT ? format::URGENT : format::ORDINARY, now_ns_);
     return released;
   }
-  // Else its content goes on living where it lives, and its object follows, as after a rename over the further name. It is queued
-  // even if it was not: the first name may have been below a directory that is going, where nothing is persisted.
+  // Else its content goes on living where it lives, and its object follows, as after a rename over the further name.
+  // Queued even if it was not: the first name may have been below a directory that is going, where nothing is persisted.
   Inode& record = names.front();
   inode.set_parent(record.parent());
   inode.set_name(record.name());

@@ -36,7 +36,7 @@ Result<Volume::Created> LocalVolume::create_unnamed(InodeId directory, uint32_t 
   for (int tries = 0;; ++tries) {
     const uint64_t endings = files_->endings();
     TRY_ASSIGN(Created created, create_unnamed_once(directory, permissions, caller, options));
-    // Nobody knows the file yet, but the scan for orphans may have taken it away before it was open: nobody could name it then.
+    // Nobody knows the file yet, but the scan for orphans may have taken it away before it was open, for good.
     if (endings == files_->endings() || tries == kUnnamedTries || names_->load(created.file->inode()).has_value())
       return created;
     created.file->close();
