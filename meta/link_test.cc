@@ -540,6 +540,18 @@ TEST_F(LinksInTheBucket, a_name_found_after_the_content_changed_gets_the_new_con
   EXPECT_EQ(record_of("b").size(), 9u);
 }
 
+TEST_F(LinksInTheBucket, a_name_that_moved_before_it_was_looked_at_follows) {
+  for (const auto name : {"a", "b"}) found(name, std::string("e-") + name);
+  const InodeId file(says("a", member(4)).id());
+  rename("b", "c");
+  EXPECT_EQ(says("c", member(4)).id(), file.value());
+  EXPECT_EQ(usage().dirty_files, 1u);
+  EXPECT_EQ(usage().dirty_bytes, 0u);
+  persist_all();
+  expect_in_place({"a", "c"});
+  EXPECT_EQ(whiteouts(), std::vector<std::string>{"b"});
+}
+
 TEST_F(LinksInTheBucket, a_file_in_use_stays_what_it_is) {
   for (const auto name : {"a", "b"}) found(name, std::string("e-") + name);
   const InodeId file(says("a", member(4)).id());

@@ -332,8 +332,7 @@ Result<Inode> take_into_group(Tables& tables, Inode inode, const LowerAttributes
                             attributes.owner_generation == first->persisted_generation();
   if (!as_rebuilt && !as_persisted) return inode;
   TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(id)));
-  const bool untouched = !mark && inode.local_file() == 0 && content_persisted(inode) &&
-                         inode.queued() == format::NOT_QUEUED && inode.claimed_key().empty();
+  const bool untouched = !mark && inode.local_file() == 0 && content_persisted(inode) && inode.claimed_key().empty();
   if (!untouched || first->type() != inode.type() || first->links() >= kLinksMax) return inode;
 
   const format::Home home = inode.home();
@@ -342,6 +341,8 @@ Result<Inode> take_into_group(Tables& tables, Inode inode, const LowerAttributes
   const bool same_attributes = as_rebuilt && first->attributes_version() == row.inode_attributes_version() &&
                                first->permissions() == inode.permissions() && first->uid() == inode.uid() &&
                                first->gid() == inode.gid() && first->mtime_ns() == inode.mtime_ns();
+  const bool moved = inode.queued() != format::NOT_QUEUED;
+  tables.dequeue(inode);
   TRY(tables.erase_inode(inode));
   first->set_links(first->links() + 1);
   TRY_ASSIGN(Inode record, tables.add_further_name(*first, id, parent, name));
@@ -349,6 +350,7 @@ Result<Inode> take_into_group(Tables& tables, Inode inode, const LowerAttributes
   record.set_persisted_generation(as_rebuilt ? row.inode_generation() : attributes.owner_generation);
   record.set_persisted_attributes_version(same_attributes ? first->attributes_version() : 0);
   tables.put_dentry(parent, name, {InodeId(first->id()), first->type()});
+  if (moved) tables.enqueue(record, format::ORDINARY, tables.now_ns());
   tables.put_inode(record);
   tables.put_inode(*first);
   if (content_persisted(*first)) TRY(tables.requeue_further_names(*first));

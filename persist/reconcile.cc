@@ -57,6 +57,10 @@ void Reconciler::work(Queue::Job job) {
                      inode->size() > options_.part_bytes;
   if (large && !job.large && !parts_.queue.enter_large(job)) return;
 
+  // An object that was moved before anybody looked at it may turn out to be a further name of another file.
+  if (inode->attributes_unknown() && !meta::is_directory(*inode))
+    (void)parts_.lower.load_attributes(*inode, parts_.deadlines.reply());
+
   MountId mount{};
   Result<Outcome> outcome = Outcome::kDone;
   {

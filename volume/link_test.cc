@@ -307,6 +307,27 @@ TEST_F(VolumeLinkTest, a_rebuilt_volume_has_the_same_names_of_the_same_files) {
   EXPECT_EQ(third.attributes("b").links, 2u);
 }
 
+TEST_F(VolumeLinkTest, a_directory_of_a_rebuilt_volume_moves_with_its_names_though_nobody_looked_at_them) {
+  const InodeId directory = must(volume_->make_directory(volume_.root(), "d", 0755, kCaller)).attributes.inode;
+  const InodeId file = volume_.put("a", "text");
+  must(volume_->link(file, directory, "b"));
+  must(volume_->link(file, directory, "c"));
+  volume_.drain();
+  volume_.stop();
+  TestVolume rebuilt(bucket_, "volume-2");
+  rebuilt.find("d");
+  must(rebuilt->rename(rebuilt.root(), "d", rebuilt.root(), "e", meta::RenameMode::kReplace));
+  rebuilt.drain();
+  EXPECT_EQ(object("e/b"), "text");
+  EXPECT_EQ(object("e/c"), "text");
+  EXPECT_EQ(object("d/b"), "absent");
+  const InodeId moved = rebuilt.find("e");
+  const InodeId same = must(rebuilt->lookup(moved, "b")).attributes.inode;
+  EXPECT_EQ(must(rebuilt->lookup(moved, "c")).attributes.inode, same);
+  EXPECT_EQ(rebuilt.find("a"), same);
+  EXPECT_EQ(rebuilt.attributes("a").links, 3u);
+}
+
 TEST_F(VolumeLinkTest, in_a_rebuilt_volume_a_copy_made_by_others_is_its_own_file) {
   const InodeId file = volume_.put("a", "text");
   must(volume_->link(file, volume_.root(), "b"));
