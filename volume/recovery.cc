@@ -30,16 +30,20 @@ Result<bool> machine_restarted(meta::Namespace& names) {
 
 Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const meta::WriteMarkState& mark) {
   const auto stat = pages.stat(mark.local_file);
+  const auto inode = names.load(mark.inode);
+  if (!inode.has_value() && inode.error() != ErrorCode::kNotFound) return fail(inode.error());
   bool changed = false;
   if (stat.has_value()) {
     changed = mark.made || stat->size_bytes != mark.before.size || stat->mtime_ns != mark.before.mtime_ns ||
               stat->ctime_ns != mark.before.ctime_ns;
     if (changed) {
       using Changed = meta::ContentCommit::Changed;
-      const auto inode = names.load(mark.inode);
-      if (!inode.has_value() && inode.error() != ErrorCode::kNotFound) return fail(inode.error());
       const bool partial = inode.has_value() && inode->partial();
-      const bool surely = mark.made || stat->size_bytes != mark.before.size || stat->mtime_ns != mark.before.mtime_ns;
+      // After a commit the times are the record's to say: they may have been set since.
+      const bool committed_so = inode.has_value() && inode->content_ctime_ns() == stat->ctime_ns &&
+                                inode->size() == stat->size_bytes;
+      const bool surely = !committed_so && (mark.made || stat->size_bytes != mark.before.size ||
+                                            stat->mtime_ns != mark.before.mtime_ns);
       const meta::ContentCommit content{.size = stat->size_bytes,
                                         .mtime_ns = stat->mtime_ns,
                                         .ctime_ns = stat->ctime_ns,

@@ -825,6 +825,17 @@ TEST_F(VolumeTest, what_was_written_before_a_crash_is_there_after_it) {
   EXPECT_EQ(object("b"), "new");
 }
 
+TEST_F(VolumeTest, a_time_set_behind_a_close_is_there_after_a_crash) {
+  mount();
+  auto file = create("a", "text");
+  must(file->flush());
+  must(volume_->set_attributes(file->inode(), {.mtime_ns = 5}, std::nullopt));
+  auto none = std::unique_ptr<OpenFile>();
+  crash_with_open_files(file, none);
+  EXPECT_EQ(attributes("a").mtime_ns, 5);
+  EXPECT_EQ(content("a"), "text");
+}
+
 TEST_F(VolumeTest, a_crash_of_a_writer_that_wrote_nothing_leaves_the_file_persisted) {
   mount();
   put("a", "text");
