@@ -77,8 +77,20 @@ class Merge {
     return {};
   }
 
+  // Whether objects below `prefix` are ours: a renamed directory's children, or on their way out. Then nothing there
+  // is a reason for a directory.
+  Result<bool> holds_ours(const std::string& prefix) {
+    TRY_ASSIGN(const auto claimed, tables_.txn().get(format::claim_key(mount(), prefix)));
+    if (claimed) return true;
+    const auto owned = format::owner_range(mount(), prefix);
+    TRY_ASSIGN(const auto owners, tables_.txn().get_range(owned.begin, owned.end, {.rows_max = 1}));
+    return !owners.rows.empty();
+  }
+
   // False for a file that was written here: its name is taken.
   Result<bool> remove_shadowed_file(const std::string& name, const Tables::DentryRef& dentry) {
+    TRY_ASSIGN(const bool ours, holds_ours(lower_.prefix() + name + '/'));
+    if (ours || erasures_.erased_below_since(mount(), lower_.prefix() + name + '/', lower_.listed_ns())) return false;
     TRY_ASSIGN(const Inode inode, tables_.load_inode(dentry.inode));
     TRY_ASSIGN(Inode record, tables_.load_name(inode, InodeId(directory_.id()), name));
     const std::string key = lower_.prefix() + name;
@@ -175,12 +187,8 @@ class Merge {
 
   template <typename NextId>
   Result<void> make_directory(const LowerEntry& entry, const std::string& key, NextId&& next_id) {
-    // A renamed directory's children, or objects that are on their way out.
-    TRY_ASSIGN(const auto claimed, tables_.txn().get(format::claim_key(mount(), key)));
-    if (claimed) return {};
-    const auto owned = format::owner_range(mount(), key);
-    TRY_ASSIGN(const auto owners, tables_.txn().get_range(owned.begin, owned.end, {.rows_max = 1}));
-    if (!owners.rows.empty()) return {};
+    TRY_ASSIGN(const bool ours, holds_ours(key));
+    if (ours) return {};
     TRY_ASSIGN(Inode inode, make_inode(entry, format::DIRECTORY, kDirectoryPermissions, next_id));
     inode.mutable_lower()->set_mount(lower_.mount());
     inode.mutable_lower()->set_prefix(key);

@@ -478,6 +478,27 @@ TEST_F(LowerTest, a_directory_hides_the_object_of_the_same_name) {
   EXPECT_TRUE(whiteouts().empty());
 }
 
+TEST_F(LowerTest, objects_on_their_way_out_take_no_name_from_a_file) {
+  const InodeId d(make_directory(root_, "a").id());
+  persist(InodeId(make_file(d, "x").id()));
+  ASSERT_TRUE(names_->unlink(d, "x", InUse::kNo).has_value());
+  ASSERT_TRUE(names_->remove_directory(root_, "a", InUse::kNo).has_value());
+  const InodeId a(make_file(root_, "a").id());
+  persist(a);
+  const int64_t before = now();
+  const std::vector<LowerEntry> both = {object("a", names_->load(a)->home().etag()),
+                                        {.name = "a", .directory = true, .confirmed = true}};
+  merge(root_, both, before + 1);
+  EXPECT_EQ(names_->find(root_, "a")->inode->id(), a.value());
+  // Nor when they were erased after that listing began.
+  ASSERT_TRUE(names_->erased(*names_->erases(std::numeric_limits<int64_t>::max() - 1, 10)).has_value());
+  merge(root_, both, before);
+  EXPECT_EQ(names_->find(root_, "a")->inode->id(), a.value());
+  // A directory of somebody else does.
+  merge(root_, both, now() + 1);
+  EXPECT_TRUE(is_directory(*names_->find(root_, "a")->inode));
+}
+
 TEST_F(LowerTest, unlisted_children_of_a_moved_directory_are_read_from_the_old_prefix) {
   merge(root_, {{.name = "d", .directory = true}});
   const InodeId d(names_->find(root_, "d")->inode->id());
