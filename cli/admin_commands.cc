@@ -1,4 +1,4 @@
-// serve, mount, umount, mount-table, conf, status, version.
+// serve, mount, umount, mount-table, conf, status, fsck, version.
 #include <nlohmann/json.hpp>
 
 #include "cli/context.h"
@@ -216,11 +216,99 @@ void print_status(const Json& status) {
                      duration_text(persist.value("oldest_age_ns", int64_t{0})));
   row("persisted", std::to_string(persist.value("persisted_files", uint64_t{0})) + " files, " +
                        size_text(persist.value("persisted_bytes", uint64_t{0})) + " since the start");
+  if (const Json& removals = status["removals"]; removals.value("under_way", uint64_t{0}) != 0) {
+    row("removing", std::to_string(removals.value("under_way", uint64_t{0})) + " trees, " +
+                        std::to_string(removals.value("removed_entries", uint64_t{0})) + " entries removed since the start");
+    for (const Json& tree : removals["trees"])
+      row("", tree.value("path", "") + ": " + std::to_string(tree.value("removed", uint64_t{0})) + " removed");
+  }
   row("page store", size_text(pages.value("used_bytes", uint64_t{0})) + " of " +
                         size_text(pages.value("capacity_bytes", uint64_t{0})) + "; not persisted " +
                         size_text(pages.value("pinned_bytes", uint64_t{0})) + " of " +
                         size_text(pages.value("pinned_limit_bytes", uint64_t{0})));
   print(table_text(rows));
+}
+
+struct FsckArguments {
+  std::string path = "/";
+  bool ufs = false;
+  bool foreign = false;
+};
+
+// A byte string of an answer, for people.
+std::string shown(const Json& item, const char* name) { return item.value(name, ""); }
+
+std::string line_of(const Json& discrepancy) {
+  std::string line = shown(discrepancy, "kind") + ":";
+  if (discrepancy.contains("path")) line += ' ' + shown(discrepancy, "path");
+  if (discrepancy.contains("inode")) line += " (inode " + std::to_string(discrepancy.value("inode", uint64_t{0})) + ")";
+  if (discrepancy.contains("key")) line += " object '" + shown(discrepancy, "key") + "'";
+  return line + ": expected " + shown(discrepancy, "expected") + ", found " + shown(discrepancy, "found") + '\n';
+}
+
+std::string line_of_summary(const Json& summary) {
+  const auto count = [&](const char* name) { return std::to_string(summary.value(name, uint64_t{0})); };
+  std::string line = (summary.value("discrepancies", uint64_t{0}) == 0 ? "clean: " : count("discrepancies") + " discrepancies: ") +
+                     count("names") + " names, " + count("inodes") + " inodes, " + count("local_files") +
+                     " local files, " + count("objects") + " objects; " + count("in_flight") + " in flight";
+  if (summary.value("unlisted_objects", uint64_t{0}) != 0) line += ", " + count("unlisted_objects") + " objects not listed yet";
+  if (summary.value("hidden_objects", uint64_t{0}) != 0) line += ", " + count("hidden_objects") + " hidden";
+  return line + '\n';
+}
+
+Outcome<> fsck(Context& context, const FsckArguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  net::Query query = {{"path", arguments.path}};
+  if (arguments.ufs || arguments.foreign) query.push_back({"ufs", "true"});
+  if (arguments.foreign) query.push_back({"foreign", "true"});
+  Json discrepancies = Json::array();
+  Json summary;
+  Json error;
+  {
+    Progress progress;
+    TRY(client.lines("/v1/fs/check", query, [&](const Json& line) {
+      if (const auto it = line.find("progress"); it != line.end()) {
+        progress.show(std::to_string(it->value("names", uint64_t{0})) + " names, " +
+                      std::to_string(it->value("objects", uint64_t{0})) + " objects, " +
+                      std::to_string(it->value("discrepancies", uint64_t{0})) + " discrepancies");
+      } else if (const auto found = line.find("discrepancy"); found != line.end()) {
+        if (context.json) {
+          discrepancies.push_back(*found);
+        } else {
+          progress.clear();
+          print(line_of(*found));
+        }
+      } else if (line.contains("summary")) {
+        summary = line["summary"];
+      } else if (line.contains("error")) {
+        error = line["error"];
+      }
+    }));
+  }
+  if (context.json) {
+    Json answer = {{"discrepancies", std::move(discrepancies)}};
+    if (!summary.is_null()) answer["summary"] = summary;
+    if (!error.is_null()) answer["error"] = error;
+    print_json(answer);
+  } else if (!summary.is_null()) {
+    print(line_of_summary(summary));
+  }
+  if (summary.is_null())
+    return std::unexpected(Failure{ExitCode::kIncomplete, "not completed: " + error.value("message", "the answer broke off")});
+  if (summary.value("discrepancies", uint64_t{0}) != 0) return std::unexpected(Failure{ExitCode::kFailed, ""});
+  return {};
+}
+
+void add_fsck(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<FsckArguments>(context);
+  CLI::App* command = add_command(app, context, "fsck",
+                                  "Check that metadata, local files and objects agree; repairs nothing. "
+                                  "Exit code 0: clean, 1: discrepancies, 4: not completed",
+                                  [=, &context] { return fsck(context, *arguments); });
+  command->add_option("path", arguments->path, "This and all below; default: the whole volume");
+  command->add_flag("--ufs", arguments->ufs, "Compare with the objects in the under store, too");
+  command->add_flag("--foreign", arguments->foreign,
+                    "As --ufs; objects of others that are not shown yet are discrepancies, too");
 }
 
 }  // namespace
@@ -240,6 +328,7 @@ void add_admin_commands(CLI::App& app, Context& context) {
     }
     return {};
   });
+  add_fsck(app, context);
   add_command(app, context, "version", "Show the version of this program", [&context]() -> Outcome<> {
     if (context.json) {
       print_json(Json{{"version", context.parts.version}});

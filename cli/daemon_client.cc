@@ -135,6 +135,23 @@ Outcome<> DaemonClient::download(std::string_view path, const net::Query& query,
   return perform(transfer, path, query);
 }
 
+Outcome<> DaemonClient::lines(std::string_view path, const net::Query& query, const Line& line) {
+  std::string waiting;
+  return download(path, query, [&](std::span<const std::byte> piece) {
+    waiting.append(reinterpret_cast<const char*>(piece.data()), piece.size());
+    size_t begin = 0;
+    for (size_t end = 0; (end = waiting.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      const auto json = nlohmann::ordered_json::parse(waiting.begin() + static_cast<ptrdiff_t>(begin),
+                                                      waiting.begin() + static_cast<ptrdiff_t>(end), nullptr,
+                                                      /*allow_exceptions=*/false);
+      if (!json.is_object()) return false;
+      line(json);
+    }
+    waiting.erase(0, begin);
+    return true;
+  });
+}
+
 Outcome<> DaemonClient::upload(std::string_view path, const net::Query& query, std::optional<uint64_t> bytes,
                                const Source& source) {
   Transfer transfer{.method = net::Method::kPut, .source = &source, .source_bytes = bytes};

@@ -35,6 +35,10 @@ class DaemonClient {
   using Sink = std::function<bool(std::span<const std::byte>)>;
   Outcome<> download(std::string_view path, const net::Query& query, const Sink& sink);
 
+  // A reply of one JSON object a line; called with each.
+  using Line = std::function<void(const nlohmann::ordered_json&)>;
+  Outcome<> lines(std::string_view path, const net::Query& query, const Line& line);
+
   // Fills the buffer and returns the bytes; 0 at the end, nullopt gives up.
   using Source = std::function<std::optional<size_t>(std::span<std::byte>)>;
   Outcome<> upload(std::string_view path, const net::Query& query, std::optional<uint64_t> bytes, const Source& source);

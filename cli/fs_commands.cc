@@ -1,5 +1,7 @@
 // fs ls, stat, cat, cp, mv, mkdir, rm, du, check-cached, persist.
 #include <chrono>
+#include <cstdio>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -24,6 +26,8 @@ struct Arguments {
   bool hidden = false;
   bool parents = false;
   bool wait = false;
+  bool summary = false;
+  bool cached = false;
   uint64_t timeout_s = 0;
 };
 
@@ -226,6 +230,149 @@ std::optional<std::string> local_path(const std::string& path) {
 
 std::string last_component(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
+// What a recursive copy came to. One file that cannot be copied does not keep the others from it.
+class CopyTally {
+ public:
+  void copied(const std::string& path) {
+    ++copied_;
+    progress_.show(std::to_string(copied_) + " copied: " + path);
+  }
+  void skipped(const std::string& path, const std::string& reason) {
+    ++skipped_;
+    progress_.clear();
+    std::fprintf(stderr, "weir: %s: %s\n", path.c_str(), reason.c_str());
+  }
+  void take(const std::string& path, const Outcome<>& outcome) {
+    if (outcome) {
+      copied(path);
+    } else {
+      skipped(path, outcome.error().message);
+    }
+  }
+  Outcome<> finish() const {
+    if (skipped_ == 0) return {};
+    return failed(std::to_string(skipped_) + " not copied, " + std::to_string(copied_) + " copied");
+  }
+
+ private:
+  Progress progress_;
+  uint64_t copied_ = 0;
+  uint64_t skipped_ = 0;
+};
+
+std::string octal(uint32_t permissions) {
+  char text[8];
+  std::snprintf(text, sizeof text, "%o", permissions & 07777);
+  return text;
+}
+
+// What is there already is what is wanted.
+Outcome<> make_directory(DaemonClient& client, const std::string& path, uint32_t permissions) {
+  const auto made = client.call(Method::kPost, "/v1/fs/directory", {{"path", path}, {"mode", octal(permissions)}});
+  if (made) return {};
+  const auto status = client.call(Method::kGet, "/v1/fs/status", {{"path", path}});
+  if (status && is_directory(*status)) return {};
+  return std::unexpected(made.error());
+}
+
+Outcome<> make_symlink(DaemonClient& client, const std::string& path, const std::string& target) {
+  TRY(client.call(Method::kPost, "/v1/fs/symlink", {{"path", path}, {"target", target}}));
+  return {};
+}
+
+// Where `from` goes: into `to` when that is a directory, else it becomes `to`.
+Outcome<std::string> volume_target(DaemonClient& client, const std::string& from, const std::string& to) {
+  const auto status = client.call(Method::kGet, "/v1/fs/status", {{"path", to}});
+  if (!status && status.error().code == ExitCode::kUnreachable) return std::unexpected(status.error());
+  if (!status) return to;
+  if (!is_directory(*status)) return failed(to + " is there and is no directory");
+  return child_path(to, last_component(from));
+}
+
+std::string without_slash(std::string path) {
+  while (path.size() > 1 && path.ends_with('/')) path.pop_back();
+  return path;
+}
+
+Outcome<> copy_tree(DaemonClient& client, const Json& top, const std::string& from, const std::string& given) {
+  TRY_ASSIGN(const std::string to, volume_target(client, from, given));
+  if (to == from || to.starts_with(from + '/')) return failed("cannot copy " + from + " into itself: " + to);
+  TRY(make_directory(client, to, top.value("permissions", 0755u)));
+  CopyTally tally;
+  TRY(each_below(client, from, [&](const Json& entry) -> Outcome<> {
+    const std::string path = bytes_of(entry, "path");
+    const std::string target = to + path.substr(from.size());
+    const std::string type = entry.value("type", "");
+    const auto copy = [&]() -> Outcome<> {
+      if (type == "directory") return make_directory(client, target, entry.value("permissions", 0755u));
+      if (type == "symlink") return make_symlink(client, target, bytes_of(entry, "target"));
+      if (type != "file") return failed("a " + type + " is not copied");
+      TRY(client.call(Method::kPost, "/v1/fs/copy", {{"path", path}, {"to", target}, {"exact", "true"}}));
+      return {};
+    };
+    tally.take(path, copy());
+    return {};
+  }));
+  return tally.finish();
+}
+
+Outcome<> upload_tree(DaemonClient& client, const std::string& from, const std::string& given) {
+  namespace fs = std::filesystem;
+  TRY_ASSIGN(const std::string to, volume_target(client, from, given));
+  std::error_code error;
+  const auto permissions = [&](const fs::path& path) {
+    return static_cast<uint32_t>(fs::symlink_status(path, error).permissions());
+  };
+  TRY(make_directory(client, to, permissions(from)));
+  CopyTally tally;
+  for (fs::recursive_directory_iterator it(from, error), end; !error && it != end; it.increment(error)) {
+    const std::string path = it->path().string();
+    const std::string target = to + path.substr(from.size());
+    const auto type = it->symlink_status(error).type();
+    const auto copy = [&]() -> Outcome<> {
+      if (type == fs::file_type::directory) return make_directory(client, target, permissions(path));
+      if (type == fs::file_type::symlink)
+        return make_symlink(client, target, fs::read_symlink(path, error).string());
+      if (type != fs::file_type::regular) return failed("neither file, directory nor symlink: not copied");
+      return upload(client, path, target);
+    };
+    tally.take(path, copy());
+  }
+  if (error) tally.skipped(from, error.message());
+  return tally.finish();
+}
+
+Outcome<> download_tree(DaemonClient& client, const std::string& from, const std::string& given) {
+  namespace fs = std::filesystem;
+  const std::string to = is_local_directory(given) ? child_path(given, last_component(from)) : given;
+  const auto make_local = [](const std::string& path) -> Outcome<> {
+    std::error_code error;
+    fs::create_directory(path, error);
+    if (error || !is_local_directory(path)) return failed("cannot make directory " + path + ": " + error.message());
+    return {};
+  };
+  TRY(make_local(to));
+  CopyTally tally;
+  TRY(each_below(client, from, [&](const Json& entry) -> Outcome<> {
+    const std::string path = bytes_of(entry, "path");
+    const std::string target = to + path.substr(from.size());
+    const std::string type = entry.value("type", "");
+    const auto copy = [&]() -> Outcome<> {
+      if (type == "directory") return make_local(target);
+      if (type == "symlink") {
+        std::error_code error;
+        fs::create_symlink(bytes_of(entry, "target"), target, error);
+        return error ? failed("cannot make symlink " + target + ": " + error.message()) : Outcome<>();
+      }
+      if (type != "file") return failed("a " + type + " is not copied");
+      return download(client, path, target);
+    };
+    tally.take(path, copy());
+    return {};
+  }));
+  return tally.finish();
+}
+
 Outcome<> cp(Context& context, const Arguments& arguments) {
   TRY_ASSIGN(DaemonClient client, context.client());
   const auto local_from = local_path(arguments.from);
@@ -233,10 +380,21 @@ Outcome<> cp(Context& context, const Arguments& arguments) {
   if (local_from && local_to)
     return std::unexpected(Failure{ExitCode::kUsage, "both paths are of this machine; give one of the volume (/...)"});
   if (local_from) {
+    if (is_local_directory(*local_from)) {
+      if (!arguments.recursive) return failed(*local_from + " is a directory; give -r to copy it with all below");
+      return upload_tree(client, without_slash(*local_from), without_slash(arguments.to));
+    }
     const auto status = client.call(Method::kGet, "/v1/fs/status", {{"path", arguments.to}});
     if (!status && status.error().code == ExitCode::kUnreachable) return std::unexpected(status.error());
     const bool into = status && is_directory(*status) && *local_from != "-";
     return upload(client, *local_from, into ? child_path(arguments.to, last_component(*local_from)) : arguments.to);
+  }
+  TRY_ASSIGN(const Json source, status_of(client, arguments.from));
+  if (is_directory(source)) {
+    if (!arguments.recursive) return failed(arguments.from + " is a directory; give -r to copy it with all below");
+    const std::string from = without_slash(arguments.from);
+    if (local_to) return download_tree(client, from, without_slash(*local_to));
+    return copy_tree(client, source, from, without_slash(arguments.to));
   }
   if (local_to) {
     const bool into = is_local_directory(*local_to);
@@ -262,72 +420,67 @@ Outcome<> mkdir(Context& context, const Arguments& arguments) {
   return {};
 }
 
-Outcome<> remove_tree(DaemonClient& client, const std::string& path, Progress& progress, uint64_t& removed) {
-  // Always from the start: what was there is gone.
-  for (;;) {
-    TRY_ASSIGN(const Json page, client.call(Method::kGet, "/v1/fs/list", {{"path", path}}));
-    if (page["entries"].empty()) break;
-    for (const Json& entry : page["entries"]) {
-      const std::string below = child_path(path, bytes_of(entry, "name"));
-      if (is_directory(entry)) {
-        TRY(remove_tree(client, below, progress, removed));
-      } else {
-        TRY(client.call(Method::kDelete, "/v1/fs/entry", {{"path", below}}));
-        progress.show(std::to_string(++removed) + " removed");
-      }
-    }
+Outcome<> rm(Context& context, const Arguments& arguments) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  for (const std::string& path : arguments.paths) {
+    net::Query query = {{"path", path}};
+    if (arguments.recursive) query.push_back({"recursive", "true"});
+    TRY(client.call(Method::kDelete, "/v1/fs/entry", query));
   }
-  TRY(client.call(Method::kDelete, "/v1/fs/entry", {{"path", path}}));
   return {};
 }
 
-Outcome<> rm(Context& context, const Arguments& arguments) {
-  TRY_ASSIGN(DaemonClient client, context.client());
+// What a path with all below it comes to, as the daemon sums it up.
+Outcome<Json> usage_of(DaemonClient& client, const std::string& path, bool cached) {
   Progress progress;
-  uint64_t removed = 0;
-  for (const std::string& path : arguments.paths) {
-    TRY_ASSIGN(const Json status, status_of(client, path));
-    if (is_directory(status) && arguments.recursive) {
-      TRY(remove_tree(client, path, progress, removed));
-    } else {
-      TRY(client.call(Method::kDelete, "/v1/fs/entry", {{"path", path}}));
+  Json usage;
+  std::string reason = "the answer broke off";
+  net::Query query = {{"path", path}};
+  if (cached) query.push_back({"cached", "true"});
+  TRY(client.lines("/v1/fs/usage", query, [&](const Json& line) {
+    if (line.contains("progress")) {
+      progress.show(path + ": " + std::to_string(line["progress"].value("files", uint64_t{0})) + " files");
+    } else if (line.contains("usage")) {
+      usage = line["usage"];
+    } else if (line.contains("error")) {
+      reason = line["error"].value("message", "");
     }
-  }
-  return {};
+  }));
+  if (usage.is_null()) return failed(path + ": " + reason);
+  Json row = {{"path", path}};
+  row.update(usage);
+  return row;
 }
 
 Outcome<> du(Context& context, const Arguments& arguments) {
   TRY_ASSIGN(DaemonClient client, context.client());
   Json all = Json::array();
   for (const std::string& path : arguments.paths) {
-    Progress progress;
-    uint64_t files = 0;
-    uint64_t bytes = 0;
-    uint64_t cached = 0;
-    const Visit add = [&](const Json& status) -> Outcome<> {
-      if (is_directory(status)) return {};
-      ++files;
-      bytes += status.value("size", uint64_t{0});
-      cached += status.value("cached_bytes", uint64_t{0});
-      progress.show(path + ": " + std::to_string(files) + " files");
-      return {};
-    };
     TRY_ASSIGN(const Json status, status_of(client, path));
-    if (is_directory(status)) {
-      TRY(each_below(client, path, add));
-    } else {
-      TRY(add(status));
+    if (is_directory(status) && !arguments.summary) {
+      TRY(each_entry(client, path, [&](const Json& entry) -> Outcome<> {
+        if (!is_directory(entry)) return {};
+        TRY_ASSIGN(Json row, usage_of(client, bytes_of(entry, "path"), arguments.cached));
+        all.push_back(std::move(row));
+        return {};
+      }));
     }
-    all.push_back({{"path", path}, {"files", files}, {"bytes", bytes}, {"cached_bytes", cached}});
+    TRY_ASSIGN(Json row, usage_of(client, path, arguments.cached));
+    all.push_back(std::move(row));
   }
   if (context.json) {
     print_json(all);
     return {};
   }
-  std::vector<std::vector<std::string>> rows = {{"FILES", "SIZE", "CACHED", "PATH"}};
-  for (const Json& row : all)
-    rows.push_back({std::to_string(row.value("files", uint64_t{0})), size_text(row.value("bytes", uint64_t{0})),
-                    size_text(row.value("cached_bytes", uint64_t{0})), row.value("path", "")});
+  std::vector<std::vector<std::string>> rows = {{"FILES", "DIRECTORIES", "SIZE"}};
+  if (arguments.cached) rows[0].push_back("CACHED");
+  rows[0].push_back("PATH");
+  for (const Json& usage : all) {
+    const auto count = [&](const char* name) { return usage.value(name, uint64_t{0}); };
+    rows.push_back({std::to_string(count("files")), std::to_string(count("directories")), size_text(count("bytes"))});
+    if (arguments.cached) rows.back().push_back(size_text(count("cached_bytes")));
+    rows.back().push_back(usage.value("path", ""));
+  }
   print(table_text(rows));
   return {};
 }
@@ -433,15 +586,20 @@ void add_fs_commands(CLI::App& app, Context& context) {
   list->add_flag("--hidden", arguments->hidden, "Objects of the under store that no path can show");
   take_paths(add("stat", "Show all that is known of files", stat));
   take_paths(add("cat", "Write files to standard output", cat));
-  take_two(add("cp", "Copy a file", cp), "/PATH in the volume; file://PATH, a relative path or - of this machine");
+  CLI::App* copy = add("cp", "Copy a file, or a directory with all below it", cp);
+  copy->add_flag("-r,-R,--recursive", arguments->recursive, "Directories with all below");
+  take_two(copy, "/PATH in the volume; file://PATH, a relative path or - of this machine");
   take_two(add("mv", "Rename a file or directory", mv), "Path in the volume");
   CLI::App* make = add("mkdir", "Make directories", mkdir);
   make->add_flag("-p,--parents", arguments->parents, "And those above; no error for what is there");
   take_paths(make);
   CLI::App* remove = add("rm", "Remove files and empty directories", rm);
-  remove->add_flag("-r,-R,--recursive", arguments->recursive, "Directories with all below");
+  remove->add_flag("-r,-R,--recursive", arguments->recursive, "Directories with all below, in one step; their space and objects follow behind");
   take_paths(remove);
-  take_paths(add("du", "Sum up files, their sizes and what of them is cached here", du));
+  CLI::App* usage = add("du", "Sum up files and their sizes: of each directory, and of all below the path", du);
+  usage->add_flag("-s,--summarize", arguments->summary, "The sum alone");
+  usage->add_flag("--cached", arguments->cached, "And what of them is cached here");
+  take_paths(usage);
   take_paths(add("check-cached", "Tell which files are cached here", check_cached));
   CLI::App* persist_command = add("persist", "Persist files now, before others", persist);
   persist_command->add_flag("-w,--wait", arguments->wait, "Return when they are persisted");

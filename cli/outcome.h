@@ -8,7 +8,7 @@
 
 namespace weir::cli {
 
-enum class ExitCode : int { kOk = 0, kFailed = 1, kUsage = 2, kUnreachable = 3 };
+enum class ExitCode : int { kOk = 0, kFailed = 1, kUsage = 2, kUnreachable = 3, kIncomplete = 4 };
 
 struct Failure {
   ExitCode code = ExitCode::kFailed;

@@ -102,8 +102,11 @@ void print_json(const nlohmann::ordered_json& json) {
 
 Progress::Progress() : visible_(::isatty(STDERR_FILENO) == 1) {}
 
-Progress::~Progress() {
+Progress::~Progress() { clear(); }
+
+void Progress::clear() {
   if (width_ > 0) std::fprintf(stderr, "\r%*s\r", static_cast<int>(width_), "");
+  width_ = 0;
 }
 
 void Progress::show(const std::string& text) {

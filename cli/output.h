@@ -29,6 +29,7 @@ class Progress {
   ~Progress();  // wipes the line
   Progress(const Progress&) = delete;
   void show(const std::string& text);
+  void clear();  // before something else is printed
 
  private:
   const bool visible_;

@@ -137,6 +137,9 @@ const AdminApi::Route AdminApi::kRoutes[] = {
     {net::Method::kDelete, "/v1/fs/entry", Rights::kFull, &FileRequests::remove},
     {net::Method::kPost, "/v1/fs/rename", Rights::kFull, &FileRequests::rename},
     {net::Method::kPost, "/v1/fs/persist", Rights::kFull, &FileRequests::persist},
+    {net::Method::kPost, "/v1/fs/symlink", Rights::kFull, &FileRequests::make_symlink},
+    {net::Method::kGet, "/v1/fs/usage", Rights::kFull, &FileRequests::usage},
+    {net::Method::kGet, "/v1/fs/check", Rights::kFull, &FileRequests::check},
     {net::Method::kGet, "/v1/conf", Rights::kFull, &AdminApi::show_config},
     {net::Method::kPut, "/v1/conf", Rights::kFull, &AdminApi::set_config},
     {net::Method::kGet, "/v1/pathconfig", Rights::kFull, &AdminApi::show_rules},
@@ -203,6 +206,19 @@ net::ServerResponse AdminApi::status(net::ServerRequest&) {
                         {"pinned_bytes", pages.pinned_bytes},
                         {"pinned_limit_bytes", pages.pinned_limit_bytes},
                         {"files", pages.files}};
+  json["removals"] = {{"under_way", statistics.trees_being_removed},
+                      {"removed_entries", statistics.tree_entries_removed},
+                      {"trees", Json::array()}};
+  constexpr size_t kTreesShown = 20;
+  if (const auto trees = volume_.tree_removals(kTreesShown)) {
+    for (const auto& tree : *trees) {
+      Json item;
+      add_bytes(item, "path", tree.path);
+      item["since_ns"] = tree.since_ns;
+      item["removed"] = tree.removed;
+      json["removals"]["trees"].push_back(std::move(item));
+    }
+  }
   json["inodes"] = statistics.usage.inodes;
   json["bytes"] = statistics.usage.bytes;
   json["open_files"] = statistics.open_files;

@@ -64,6 +64,7 @@ volume::VolumeOptions volume_options(const Properties& properties) {
   options.ufs_timeout = properties.duration("ufs.timeout");
   options.read_ahead_pages = count_of(properties, "read.ahead.pages");
   options.orphan_check_period = properties.duration("write.cache.async.file.check.period");
+  options.intercept_silly_renames = properties.boolean("fuse.silly.rename.interceptor.enabled");
   options.write_cache_enabled = properties.boolean("write.cache.enabled");
   return options;
 }

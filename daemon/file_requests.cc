@@ -92,6 +92,81 @@ Result<void> copy_bytes(volume::OpenFile& from, volume::OpenFile& to) {
   }
 }
 
+Json json_of(const volume::FsckSummary& summary) {
+  return {{"inodes", summary.inodes},
+          {"names", summary.names},
+          {"local_files", summary.local_files},
+          {"objects", summary.objects},
+          {"in_flight", summary.in_flight},
+          {"unlisted_objects", summary.unlisted_objects},
+          {"hidden_objects", summary.hidden_objects},
+          {"discrepancies", summary.discrepancies}};
+}
+
+Json json_of(const volume::TreeUsage& usage) {
+  return {{"files", usage.files},
+          {"directories", usage.directories},
+          {"bytes", usage.bytes},
+          {"cached_bytes", usage.cached_bytes}};
+}
+
+Json json_of(const meta::Discrepancy& discrepancy) {
+  Json json;
+  json["kind"] = discrepancy.kind;
+  if (!discrepancy.path.empty()) add_bytes(json, "path", discrepancy.path);
+  if (discrepancy.inode != InodeId{}) json["inode"] = discrepancy.inode.value();
+  if (!discrepancy.key.empty()) add_bytes(json, "key", discrepancy.key);
+  add_bytes(json, "expected", discrepancy.expected);
+  add_bytes(json, "found", discrepancy.found);
+  return json;
+}
+
+Json json_of(const Error& error) { return {{"code", name_of(error.code())}, {"message", error.to_string()}}; }
+
+// A reply of one JSON object a line.
+class Lines {
+ public:
+  explicit Lines(net::ResponseBody& body) : body_(body) {}
+
+  void put(const char* name, Json value) {
+    Json line;
+    line[name] = std::move(value);
+    const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
+    if (written_) written_ = body_.write(std::as_bytes(std::span(text)));
+  }
+  // Now and then; false once the client is gone.
+  template <typename Value>
+  bool progress(const Value& value) {
+    const TimePoint now = system_clock().now();
+    if (now >= due_) {
+      put("progress", json_of(value));
+      due_ = now + kInterval;
+    }
+    return written_.has_value();
+  }
+  // The last line: what it came to.
+  template <typename Value>
+  Result<void> finish(const char* name, const Result<Value>& result) {
+    if (result) {
+      put(name, json_of(*result));
+    } else {
+      put("error", json_of(result.error()));
+    }
+    return written_;
+  }
+
+ private:
+  static constexpr Duration kInterval = std::chrono::milliseconds(200);
+  net::ResponseBody& body_;
+  Result<void> written_;
+  TimePoint due_{};
+};
+
+bool flag_parameter(const net::ServerRequest& request, std::string_view name) {
+  const std::string* text = request.parameter(name);
+  return text != nullptr && *text == "true";
+}
+
 // Closes the handle when it goes.
 class Closing {
  public:
@@ -155,7 +230,7 @@ Result<std::unique_ptr<volume::OpenFile>> FileRequests::open_for_write(const std
 net::ServerResponse FileRequests::status(net::ServerRequest& request) {
   const auto path = path_parameter(request);
   if (!path) return error_reply(path.error());
-  return reply_to(volume_.status(*path), json_of);
+  return reply_to(volume_.status(*path), [](const volume::FileStatus& status) { return json_of(status); });
 }
 
 net::ServerResponse FileRequests::list(net::ServerRequest& request) {
@@ -250,7 +325,7 @@ net::ServerResponse FileRequests::copy(net::ServerRequest& request) {
   const auto copy_file = [&]() -> Result<void> {
     TRY_ASSIGN(const std::string from, path_parameter(request));
     TRY_ASSIGN(std::string to, path_parameter(request, "to"));
-    TRY_ASSIGN(const std::string target, target_of(from, std::move(to)));
+    TRY_ASSIGN(const std::string target, flag_parameter(request, "exact") ? to : target_of(from, std::move(to)));
     TRY_ASSIGN(const InodeId inode, volume_.resolve(from));
     TRY_ASSIGN(const volume::Entry entry, volume_.get_attributes(inode));
     if (entry.attributes.type != format::REGULAR) return fail(ErrorCode::kInvalid, from + " is not a file");
@@ -269,8 +344,8 @@ net::ServerResponse FileRequests::copy(net::ServerRequest& request) {
 net::ServerResponse FileRequests::make_directory(net::ServerRequest& request) {
   const auto make = [&]() -> Result<void> {
     TRY_ASSIGN(const std::string path, path_parameter(request));
-    const std::string* parents = request.parameter("parents");
-    const bool with_parents = parents != nullptr && *parents == "true";
+    const bool with_parents = flag_parameter(request, "parents");
+    TRY_ASSIGN(const int64_t mode, number_parameter(request, "mode", kDirectoryPermissions, 8));
     if (with_parents) {
       // Those above, outermost first; what is there already is what is wanted.
       for (size_t slash = path.find('/', 1); slash != std::string::npos; slash = path.find('/', slash + 1)) {
@@ -282,10 +357,23 @@ net::ServerResponse FileRequests::make_directory(net::ServerRequest& request) {
       }
     }
     TRY_ASSIGN(const Place place, place_of(path));
-    auto made = volume_.make_directory(place.parent, place.name, kDirectoryPermissions, owner_);
+    auto made = volume_.make_directory(place.parent, place.name, static_cast<uint32_t>(mode) & 07777, owner_);
     if (made) return {};
     if (with_parents && made.error() == ErrorCode::kExists && is_directory(path).value_or(false)) return {};
     return fail(std::move(made).error().wrap(path));
+  };
+  return reply_to(make());
+}
+
+net::ServerResponse FileRequests::make_symlink(net::ServerRequest& request) {
+  const auto make = [&]() -> Result<void> {
+    TRY_ASSIGN(const std::string path, path_parameter(request));
+    const std::string* target = request.parameter("target");
+    if (target == nullptr) return fail(ErrorCode::kInvalid, "parameter \"target\" is missing");
+    TRY_ASSIGN(const Place place, place_of(path));
+    auto made = volume_.make_symlink(place.parent, place.name, *target, owner_);
+    if (!made) return fail(std::move(made).error().wrap(path));
+    return {};
   };
   return reply_to(make());
 }
@@ -296,8 +384,10 @@ net::ServerResponse FileRequests::remove(net::ServerRequest& request) {
     TRY_ASSIGN(const Place place, place_of(path));
     auto entry = volume_.lookup(place.parent, place.name);
     if (!entry) return fail(std::move(entry).error().wrap(path));
-    auto removed = entry->attributes.type == format::DIRECTORY ? volume_.remove_directory(place.parent, place.name)
-                                                               : volume_.unlink(place.parent, place.name);
+    const bool directory = entry->attributes.type == format::DIRECTORY;
+    auto removed = !directory                           ? volume_.unlink(place.parent, place.name)
+                   : flag_parameter(request, "recursive") ? volume_.remove_tree(place.parent, place.name)
+                                                          : volume_.remove_directory(place.parent, place.name);
     if (!removed) return fail(std::move(removed).error().wrap(path));
     return {};
   };
@@ -323,6 +413,39 @@ net::ServerResponse FileRequests::persist(net::ServerRequest& request) {
   const auto path = path_parameter(request);
   if (!path) return error_reply(path.error());
   return reply_to(volume_.persist_now(*path));
+}
+
+net::ServerResponse FileRequests::usage(net::ServerRequest& request) {
+  const auto path = path_parameter(request);
+  if (!path) return error_reply(path.error());
+  if (const auto there = volume_.resolve(*path); !there) return error_reply(there.error());
+  const auto cached = flag_parameter(request, "cached") ? volume::CachedBytes::kCounted : volume::CachedBytes::kIgnored;
+  net::ServerResponse response{.headers = {{"Content-Type", "application/jsonl"}}};
+  response.stream = [this, path = *path, cached](net::ResponseBody& body) {
+    Lines lines(body);
+    const auto usage = volume_.tree_usage(
+        path, cached, [&](const volume::TreeUsage& so_far) { return lines.progress(so_far); });
+    return lines.finish("usage", usage);
+  };
+  return response;
+}
+
+net::ServerResponse FileRequests::check(net::ServerRequest& request) {
+  const auto path = path_parameter(request);
+  if (!path) return error_reply(path.error());
+  if (const auto there = volume_.resolve(*path); !there) return error_reply(there.error());
+  volume::FsckOptions options{.path = *path,
+                              .ufs = flag_parameter(request, "ufs"),
+                              .foreign_objects = flag_parameter(request, "foreign")};
+  net::ServerResponse response{.headers = {{"Content-Type", "application/jsonl"}}};
+  response.stream = [this, options](net::ResponseBody& body) {
+    Lines lines(body);
+    const auto summary = volume_.fsck(
+        options, {.discrepancy = [&](const meta::Discrepancy& found) { lines.put("discrepancy", json_of(found)); },
+                  .progress = [&](const volume::FsckSummary& so_far) { return lines.progress(so_far); }});
+    return lines.finish("summary", summary);
+  };
+  return response;
 }
 
 }  // namespace weir::daemon

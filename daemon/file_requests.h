@@ -24,11 +24,17 @@ class FileRequests {
   net::ServerResponse hidden(net::ServerRequest& request);   // GET
   net::ServerResponse read(net::ServerRequest& request);     // GET: the bytes
   net::ServerResponse write(net::ServerRequest& request);    // PUT ?mode=0644, body: the bytes
-  net::ServerResponse copy(net::ServerRequest& request);     // POST ?to=PATH
-  net::ServerResponse make_directory(net::ServerRequest& request);  // POST ?parents=true
-  net::ServerResponse remove(net::ServerRequest& request);   // DELETE: a file, a symlink or an empty directory
+  net::ServerResponse copy(net::ServerRequest& request);     // POST ?to=PATH; ?exact=true: never into a directory
+  net::ServerResponse make_directory(net::ServerRequest& request);  // POST ?parents=true&mode=0755
+  net::ServerResponse make_symlink(net::ServerRequest& request);    // POST ?target=TEXT
+  // DELETE: a file, a symlink or an empty directory; ?recursive=true: any directory
+  net::ServerResponse remove(net::ServerRequest& request);
   net::ServerResponse rename(net::ServerRequest& request);   // POST ?to=PATH
   net::ServerResponse persist(net::ServerRequest& request);  // POST: put first in the queue; does not wait
+  // GET ?cached=true, what all below comes to; as check(): {"progress"}, then {"usage"} or {"error"}.
+  net::ServerResponse usage(net::ServerRequest& request);
+  // GET ?ufs=true&foreign=true: one JSON object a line, as they come: {"progress"}, {"discrepancy"}; last {"summary"} or {"error"}.
+  net::ServerResponse check(net::ServerRequest& request);
 
  private:
   struct Place {

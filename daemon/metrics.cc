@@ -123,6 +123,9 @@ std::string metrics_text(const MetricsSources& sources) {
   out.counter("weir_cache_miss_bytes_total", "Bytes fetched from an under store.", volume.cache_miss_bytes);
   out.gauge("weir_volume_inodes", "Files, directories and symlinks known.", volume.usage.inodes);
   out.gauge("weir_volume_bytes", "Sizes of all files known.", volume.usage.bytes);
+  out.gauge("weir_trees_being_removed", "Removed directory trees that still hold something.", volume.trees_being_removed);
+  out.counter("weir_tree_entries_removed_total", "Entries of removed trees that are gone for good.",
+              volume.tree_entries_removed);
   out.gauge("weir_open_files", "Files held open.", volume.open_files);
   out.gauge("weir_hidden_objects", "Objects that no path can show; see `weir fs ls --hidden`.", volume.hidden_objects);
   out.gauge("weir_kv_disk_bytes", "Size of the metadata store.", volume.kv.disk_bytes);

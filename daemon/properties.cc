@@ -20,8 +20,6 @@ constexpr auto kSecret = Secret::kYes;
 // Read from existing property lists, so that they work as they are.
 constexpr std::string_view kNoEffectKnownWriters =
     "Accepted, without effect: the daemon knows every writer of its volume, so none has to be guessed gone.";
-constexpr std::string_view kNoEffectUnlinked =
-    "Accepted, without effect: a file that is unlinked while open lives on without a name.";
 constexpr std::string_view kNoEffectS3Front = "Accepted, without effect: the S3 endpoint is not part of this version.";
 
 constexpr std::array kTable = {
@@ -78,7 +76,9 @@ constexpr std::array kTable = {
     Property{"fuse.io_uring", kSwitch, "auto",
              "Requests travel over io_uring. Needs Linux 6.14 and fuse's module parameter enable_uring."},
     Property{"fuse.threads", kInteger, "64", "Threads for requests that do not travel over io_uring, at most."},
-    Property{"fuse.silly.rename.interceptor.enabled", kBool, "false", kNoEffectUnlinked},
+    Property{"fuse.silly.rename.interceptor.enabled", kBool, "false",
+             "A file that is renamed to .fuse_hidden* while it is open, as layers above do with one they want gone, is kept "
+             "off the under store and out of listings, and vanishes with its last close."},
 
     // the S3 endpoint
     Property{"s3.port", kPort, "29998", kNoEffectS3Front},

@@ -26,6 +26,7 @@ enum Table : char {
   kPartDigests = 'A',
   kErase = 'Z',
   kTreeJob = 'J',
+  kRemoval = 'H',
   kMount = 'B',
   kFurtherName = 'E',
   kLinkGroup = 'R',
@@ -193,6 +194,9 @@ Result<EraseEntry> parse_erase_key(std::string_view key) {
 
 std::string tree_job_key(InodeId directory) { return id_key(kTreeJob, directory.value()); }
 KeyRange tree_job_range() { return table_range(kTreeJob); }
+
+std::string removal_key(InodeId directory) { return id_key(kRemoval, directory.value()); }
+KeyRange removal_range() { return table_range(kRemoval); }
 
 std::string mount_key(MountId mount) { return mount_name_key(kMount, mount, {}); }
 KeyRange mount_range() { return table_range(kMount); }

@@ -74,10 +74,20 @@ Result<void> Namespace::remove_mount(std::string_view name, const std::function<
   TRY(run_operation(
       kv_, clock_,
       [&](Tables& tables) -> Result<void> {
+        const auto removals = format::removal_range();
+        for (std::string begin = removals.begin; !begin.empty();) {
+          TRY_ASSIGN(const auto page, tables.txn().get_range(begin, removals.end));
+          for (const auto& row : page.rows) {
+            TRY_ASSIGN(const auto removal, format::decode<format::TreeRemoval>(row.value));
+            if (removal.mount() == mount_id.value())
+              return fail(ErrorCode::kNotEmpty, removal.path() + " is being removed; see weir status");
+          }
+          begin = page.more ? kv::key_after(page.rows.back().key) : "";
+        }
         TRY_ASSIGN(const bool waiting, something_waits(tables, mount_id));
         if (waiting) {
           return fail(ErrorCode::kNotEmpty, "files below /" + std::string(name) +
-                                                " wait to be persisted; see async-persist list");
+                                                " wait to be persisted, or their objects to be erased; see async-persist list");
         }
         TRY_ASSIGN(Inode record, tables.load_inode(directory));
         tables.erase_dentry(kRootInode, name, format::DIRECTORY);
@@ -102,12 +112,24 @@ Result<bool> Namespace::something_waits(Tables& tables, MountId mount) {
         TRY_ASSIGN(const auto entry, format::parse_queue_key(row.key));
         TRY_ASSIGN(const auto inode, tables.find_record(entry.inode, kv::Isolation::kSnapshot));
         if (!inode) continue;
-        TRY_ASSIGN(const auto place, tables.place_of(*inode, kv::Isolation::kSnapshot));
-        if (place.mount == mount) return true;
+        const auto place = tables.place_of(*inode, kv::Isolation::kSnapshot);
+        if (failed_with(place, ErrorCode::kNotFound)) continue;  // in a tree that is being removed
+        TRY(place);
+        if (place->mount == mount) return true;
       }
       more = page.more;
       if (more) range.begin = kv::key_after(page.rows.back().key);
     }
+  }
+  auto range = format::erase_range();
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, tables.txn().get_range(range.begin, range.end));
+    for (const auto& row : page.rows) {
+      TRY_ASSIGN(const auto entry, format::parse_erase_key(row.key));
+      if (entry.mount == mount) return true;
+    }
+    more = page.more;
+    if (more) range.begin = kv::key_after(page.rows.back().key);
   }
   return false;
 }
@@ -160,9 +182,19 @@ Result<void> Namespace::forget_mount(InodeId directory, MountId mount,
       directories.insert(directories.end(), below.begin(), below.end());
     }
   }
+  // Owners, with the entries of those that were to be erased.
+  for (bool more = true; more;) {
+    TRY_ASSIGN(more, run_operation(kv_, clock_, [&](Tables& tables) -> Result<bool> {
+      const auto range = format::owner_range(mount, "");
+      TRY_ASSIGN(const auto page, tables.txn().get_range(range.begin, range.end, {.rows_max = kBatch}));
+      for (const auto& row : page.rows) {
+        TRY_ASSIGN(const auto owner, format::decode<format::Owner>(row.value));
+        tables.erase_owner(mount, format::owner_object_key(row.key), owner);
+      }
+      return page.more;
+    }));
+  }
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
-    const auto owners = format::owner_range(mount, "");
-    tables.txn().erase_range(owners.begin, owners.end);
     const auto claims = format::claim_range(mount, "");
     tables.txn().erase_range(claims.begin, claims.end);
     tables.txn().erase(format::orphan_key(directory));

@@ -422,6 +422,7 @@ TEST_F(LinkTest, what_waited_below_a_directory_that_is_going_waits_under_the_nam
     TRY_ASSIGN(Inode going, tables.load_inode(directory));
     going.set_links(0);
     tables.put_inode(going);
+    tables.txn().put(format::orphan_key(directory), "");
     return {};
   }).has_value());
   EXPECT_TRUE(failed_with(names_->claim(file), ErrorCode::kNotFound));

@@ -264,6 +264,17 @@ class Namespace {
   Result<std::string> xattr(InodeId inode, std::string_view name);  // kNoAttribute
   Result<std::vector<std::string>> xattr_names(InodeId inode);
   Result<UsageCounters> usage();
+  // What the entries of a directory behind the cursor `after` come to, at most `entries_max` of them. An inode with several
+  // names counts under its first one; open files count as of their last commit.
+  struct DirectorySum {
+    uint64_t files = 0;  // everything but directories
+    uint64_t bytes = 0;  // sizes of regular files
+    std::vector<InodeId> directories;
+    std::vector<LocalFileId> local_files;
+    std::string cursor;
+    bool more = false;
+  };
+  Result<DirectorySum> sum_directory(InodeId directory, std::string_view after, size_t entries_max);  // usage.cc
 
   // --- changing names. kNotFound (parent gone or removed), kExists, kNotDirectory, kPermission (the root directory holds
   // mount points only), kNameTooLong, kInvalid.
@@ -377,9 +388,43 @@ class Namespace {
   struct TreeStep {
     bool done = false;
     std::optional<InodeId> needs_listing;
+    bool detached = false;  // the directory is inside a tree that is being removed: nothing to do
   };
   Result<TreeStep> tree_step(InodeId job, size_t entries_max);
   Result<void> add_tree_job(InodeId directory);
+
+  // --- removing whole trees: remove_tree.cc
+  // Takes the directory with all below it out of the namespace; a durable job removes what it held. Returns the job: the
+  // directory's inode. kNotDirectory; kBusy for a mount point.
+  Result<InodeId> detach_tree(InodeId parent, std::string_view name);
+  // Jobs behind `after` (InodeId{}: the first).
+  Result<std::vector<format::TreeRemoval>> removals(InodeId after, size_t jobs_max);
+  // What a job has to do next: remove `entries` of `directory`, or, when there are none and `purge` is set, list that prefix from
+  // `purged_to` on and white out what is there.
+  struct RemovalWork {
+    bool over = false;
+    InodeId directory{};
+    std::vector<DirectoryEntry> entries;
+    std::optional<format::Lower> purge;
+    std::string purged_to;
+  };
+  Result<RemovalWork> removal_work(InodeId job, size_t entries_max);
+  struct RemovedEntries {
+    bool over = false;
+    std::vector<Unlinked> unlinked;
+  };
+  // Removes the first entries of `work`, as many as `in_use` speaks of, up to a directory that is not empty: the job goes into
+  // that one. Without entries: the directory is done.
+  Result<RemovedEntries> remove_entries(InodeId job, const RemovalWork& work, const std::vector<InUse>& in_use);
+  struct ListedObject {
+    std::string key;
+    std::string etag;
+  };
+  enum class Listing : uint8_t { kPart, kWhole };
+  // Whites out objects below `lower` that belong to the tree: those that nobody owns and no directory that moved away reads.
+  // At most kLowerBatchMax a call, in the order of their keys; kWhole: they were the last ones.
+  Result<void> whiteout_listed(InodeId job, const format::Lower& lower, const std::vector<ListedObject>& objects,
+                               Listing listing);
 
   // --- lower layer: lower.cc; called by meta/lower_layer.h alone
   // Takes entries of one listing of the directory in: new ones are materialised, changed clean ones updated, owned and

@@ -12,6 +12,7 @@
 
 #include "kv/mem_kv.h"
 #include "kv/run_txn.h"
+#include "meta/check.h"
 #include "meta/namespace.h"
 #include "meta/tables.h"
 
@@ -31,6 +32,14 @@ class NamespaceTest : public ::testing::Test {
     format::Lower lower;
     lower.set_mount(mount_.value());
     ASSERT_TRUE(names_->set_listed(root_, lower, 1).has_value());
+  }
+
+  // What a test leaves agrees with itself.
+  void TearDown() override {
+    Check check(kv_);
+    const auto look = check.look_from("", 100'000);
+    ASSERT_TRUE(look.has_value()) << look.error().to_string();
+    for (const auto& finding : look->findings) ADD_FAILURE() << to_string(finding.discrepancy);
   }
 
   void reopen() {

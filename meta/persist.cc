@@ -233,11 +233,13 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
     }
 
     if (!is_further_name(record)) outcome.local_file = LocalFileId(record.local_file());
-    if (record.links() == 0) {
+    const auto place = tables.place_of(record);
+    if (failed_with(place, ErrorCode::kNotFound)) {
       outcome.gone = true;
+      tables.dequeue(record);
     } else {
-      TRY_ASSIGN(const auto place, tables.place_of(record));
-      outcome.fully_persisted = fully_persisted(record) && place.key == object.key;
+      TRY(place);
+      outcome.fully_persisted = fully_persisted(record) && place->key == object.key;
       if (outcome.fully_persisted) {
         tables.dequeue(record);
       } else {
@@ -271,10 +273,12 @@ Result<void> Namespace::enqueue(InodeId inode, Urgency urgency) {
     TRY_ASSIGN(auto found, tables.find_record(inode));
     if (!found) return fail(ErrorCode::kNotFound);
     Inode& record = *found;
-    TRY_ASSIGN(const auto place, tables.place_of(record));
-    // What is persisted already, or not to be, has nothing to wait for.
-    if (place.key.empty() || record.quarantined()) return {};
-    if (record.queued() == format::NOT_QUEUED && fully_persisted(record) && record.home().key() == place.key) return {};
+    const auto place = tables.place_of(record);
+    // What no path leads to, is persisted already, or not to be, has nothing to wait for.
+    if (failed_with(place, ErrorCode::kNotFound)) return {};
+    TRY(place);
+    if (place->key.empty() || record.quarantined()) return {};
+    if (record.queued() == format::NOT_QUEUED && fully_persisted(record) && record.home().key() == place->key) return {};
     TRY_ASSIGN(const WritePolicy policy, tables.policy_of(record, *rules));
     if (policy == WritePolicy::kTransient && !content_persisted(record) && !is_further_name(record)) return {};
     tables.enqueue(record, urgency == Urgency::kUrgent ? format::URGENT : format::ORDINARY, tables.now_ns());

@@ -328,26 +328,27 @@ Result<bool> Tables::requeue_further_names(const Inode& inode) {
 
 Result<WritePolicy> Tables::policy_of(const Inode& record, const PathRules& rules) {
   if (const auto uniform = rules.uniform_policy()) return *uniform;
-  if (record.links() <= 1 || is_directory(record)) {
-    TRY_ASSIGN(const auto place, place_of(record));
-    return rules.policy(place.path);
-  }
+  std::optional<WritePolicy> strictest;
+  const auto consider = [&](const Inode& name) -> Result<void> {
+    const auto place = place_of(name);
+    if (failed_with(place, ErrorCode::kNotFound)) return {};  // in a tree that is being removed
+    TRY(place);
+    const WritePolicy wanted = rules.policy(place->path);
+    if (!strictest || strictness(wanted) > strictness(*strictest)) strictest = wanted;
+    return {};
+  };
+  // Without a path nothing is persisted, whatever is said here.
+  const auto policy = [&] { return strictest.value_or(WritePolicy::kWriteBack); };
+  TRY(consider(record));
+  if (record.links() <= 1 || is_directory(record)) return policy();
   Inode inode = record;
   if (is_further_name(record)) {
     TRY_ASSIGN(inode, load_inode(InodeId(record.link_of())));
+    TRY(consider(inode));
   }
-  TRY_ASSIGN(auto names, further_names(inode));
-  names.push_back(std::move(inode));
-  std::optional<WritePolicy> strictest;
-  for (const Inode& name : names) {
-    const auto place = place_of(name);
-    if (failed_with(place, ErrorCode::kNotFound)) continue;  // below a directory that is going
-    TRY(place);
-    const WritePolicy policy = rules.policy(place->path);
-    if (!strictest || strictness(policy) > strictness(*strictest)) strictest = policy;
-  }
-  if (!strictest) return fail(ErrorCode::kNotFound, "no name leads to it any more");
-  return *strictest;
+  TRY_ASSIGN(const auto names, further_names(inode));
+  for (const Inode& other : names) TRY(consider(other));
+  return policy();
 }
 
 Result<Tables::Place> Tables::place_of(const Inode& inode, kv::Isolation isolation) {
@@ -627,13 +628,18 @@ Result<void> Tables::put_tree_job(InodeId directory, const format::Lower* claim)
   return {};
 }
 
-Result<void> Tables::erase_tree_job(InodeId directory) {
+Result<std::vector<format::Lower>> Tables::take_tree_job(InodeId directory) {
   const std::string key = format::tree_job_key(directory);
   TRY_ASSIGN(const auto value, txn_.get(key));
-  if (!value) return {};
+  if (!value) return std::vector<format::Lower>{};
   TRY_ASSIGN(const auto job, format::decode<format::TreeJob>(*value));
-  for (const auto& claim : job.claims()) txn_.erase(format::claim_key(MountId(claim.mount()), claim.prefix()));
   txn_.erase(key);
+  return std::vector<format::Lower>(job.claims().begin(), job.claims().end());
+}
+
+Result<void> Tables::erase_tree_job(InodeId directory) {
+  TRY_ASSIGN(const auto claims, take_tree_job(directory));
+  for (const auto& claim : claims) txn_.erase(format::claim_key(MountId(claim.mount()), claim.prefix()));
   return {};
 }
 

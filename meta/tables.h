@@ -141,6 +141,8 @@ class Tables {
   Result<void> redirect_lower(const Inode& directory, const Place& place);
   // (Re)starts the walk.
   Result<void> put_tree_job(InodeId directory, const format::Lower* claim);
+  // Ends it, but not its claims, which are the caller's now.
+  Result<std::vector<format::Lower>> take_tree_job(InodeId directory);
   // Ends it: no prefix is claimed for it any more.
   Result<void> erase_tree_job(InodeId directory);
 

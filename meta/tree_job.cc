@@ -76,7 +76,18 @@ Result<Namespace::TreeStep> Namespace::tree_step(InodeId job_id, size_t entries_
         job.mutable_stack()->RemoveLast();
         continue;
       }
-      TRY_ASSIGN(const auto place, tables.place_of(*directory));
+      const auto found_place = tables.place_of(*directory);
+      if (failed_with(found_place, ErrorCode::kNotFound)) {
+        // Below a tree that is being removed. A job of that tree keeps its claims until the removal comes to it.
+        if (job.stack_size() == 1) {
+          step.detached = true;
+          break;
+        }
+        job.mutable_stack()->RemoveLast();
+        continue;
+      }
+      TRY(found_place);
+      const auto& place = *found_place;
       if (frame->resume_after().empty()) {
         if (directory->has_lower() && directory->lower().listed_ns() == 0 &&
             directory->lower().prefix() != place.key) {
@@ -111,6 +122,7 @@ Result<Namespace::TreeStep> Namespace::tree_step(InodeId job_id, size_t entries_
       }
       if (!descended && !page.more) job.mutable_stack()->RemoveLast();
     }
+    if (step.detached) return step;
     if (job.stack_size() == 0) {
       TRY(tables.erase_tree_job(job_id));
       step.done = true;

@@ -706,6 +706,16 @@ void DiskPageStore::account_open_files() {
   admitted_bytes_ -= admitted;
 }
 
+std::vector<LocalFileId> DiskPageStore::files() {
+  std::vector<LocalFileId> ids;
+  ids.reserve(index_.files());
+  for (Shard& shard : index_.shards()) {
+    const std::lock_guard lock(shard.mutex);
+    for (const auto& [id, entry] : shard.files) ids.push_back(id);
+  }
+  return ids;
+}
+
 // ---- recovery
 
 void DiskPageStore::recover(LocalFileId id, Pin pin) {

@@ -201,6 +201,9 @@ class PageStore {
   virtual void recover(LocalFileId id, Pin pin) = 0;
   virtual Result<uint64_t> finish_recovery() = 0;
 
+  // The ids of all files, in no order; those that come and go meanwhile may be among them or not.
+  virtual std::vector<LocalFileId> files() = 0;
+
   virtual PageStoreUsage usage() const = 0;
   // The page size in force.
   virtual uint64_t page_bytes() const = 0;

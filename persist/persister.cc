@@ -307,7 +307,8 @@ class Persister::Impl {
     }
     TRY_ASSIGN(const auto erases, names_.erases(kEndOfTime, 1));
     TRY_ASSIGN(const auto jobs, names_.tree_jobs(1));
-    if (queued == 0 && erases.empty() && jobs.empty()) return std::string();
+    TRY_ASSIGN(const auto removals, names_.removals(InodeId{}, 1));
+    if (queued == 0 && erases.empty() && jobs.empty() && removals.empty()) return std::string();
     std::string left;
     const auto usage = names_.usage();
     if (queued != 0)
@@ -315,6 +316,7 @@ class Persister::Impl {
                     : "files";
     if (!erases.empty()) left += left.empty() ? "objects to erase" : ", objects to erase";
     if (!jobs.empty()) left += left.empty() ? "moved directories" : ", moved directories";
+    if (!removals.empty()) left += left.empty() ? "trees being removed" : ", trees being removed";
     return left;
   }
 

@@ -27,6 +27,7 @@ bool TreeWalker::step(InodeId job) {
     log_error("persist.tree_job_failed", {{"inode", job}, {"error", step.error()}});
     return false;
   }
+  if (step->detached) return false;
   queued_();
   if (!step->needs_listing) return true;
   const auto listed = lower_.load_directory(*step->needs_listing, deadlines_.reply());

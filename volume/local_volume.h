@@ -1,6 +1,6 @@
 // volume/local_volume.h -- the volume of one node: wires the namespace, the lower layer, the page store and the persister.
 //
-// names.cc: names and attributes; content.cc: creating, opening, syncing; xattrs.cc; status.cc: what the command line asks;
+// names.cc: names and attributes; content.cc: creating, opening, syncing; xattrs.cc; status.cc, tree_usage.cc: what the command line asks;
 // volume.cc: opening and stopping.
 #pragma once
 
@@ -12,10 +12,12 @@
 #include "net/token_bucket.h"
 #include "volume/due_scan.h"
 #include "volume/foreground.h"
+#include "volume/hidden_names.h"
 #include "volume/mounts.h"
 #include "volume/name_locks.h"
 #include "volume/open_files.h"
 #include "volume/ticker.h"
+#include "volume/tree_remover.h"
 #include "volume/volume.h"
 
 namespace weir::volume {
@@ -46,6 +48,7 @@ class LocalVolume final : public Volume {
   Result<std::string> read_symlink(InodeId inode) override;
   Result<void> unlink(InodeId parent, std::string_view name) override;
   Result<void> remove_directory(InodeId parent, std::string_view name) override;
+  Result<void> remove_tree(InodeId parent, std::string_view name) override;
   Result<void> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
                       meta::RenameMode mode) override;
   Result<DirectoryListing> read_directory(InodeId directory, std::string_view after, size_t entries_max,
@@ -72,6 +75,8 @@ class LocalVolume final : public Volume {
   Result<InodeId> resolve(std::string_view path) override;
   Result<void> persist_now(std::string_view path) override;
   Result<std::vector<meta::LowerLayer::Hidden>> hidden(std::string_view path) override;
+  Result<TreeUsage> tree_usage(std::string_view path, CachedBytes cached,
+                               const std::function<bool(const TreeUsage&)>& progress) override;
 
   Result<MountPoint> add_mount(std::string_view path, std::string_view uri, const Properties& properties) override;
   Result<void> remove_mount(std::string_view path) override;
@@ -81,8 +86,10 @@ class LocalVolume final : public Volume {
   Result<std::string> rules_document() override;
   Result<void> set_rules_document(std::string_view json) override;
 
+  Result<std::vector<TreeRemoval>> tree_removals(size_t trees_max) override;
   persist::Persister& persister() override { return *persister_; }
   VolumeStatistics statistics() override;
+  Result<FsckSummary> fsck(const FsckOptions& options, const FsckListener& listener) override;
 
  private:
   Deadline ufs_deadline() const { return Deadline::after(options_.ufs_timeout); }
@@ -125,6 +132,9 @@ class LocalVolume final : public Volume {
   void lower_changed(const meta::Namespace::LowerChanges& changes);
   Result<std::string> uri_of(const format::Home& home) const;
   meta::FileState state_of(const meta::Inode& inode);
+  bool may_be_hidden(std::string_view name) const;
+  // A silly rename: unlinks the file, if it is open, and lets the new name lead to it meanwhile. False: an ordinary rename.
+  Result<bool> hide(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name);
 
   const VolumeOptions options_;
   const std::unique_ptr<meta::Namespace> names_;
@@ -132,6 +142,7 @@ class LocalVolume final : public Volume {
   ufs::MountTable stores_;
   std::atomic<CacheListener*> listener_ = nullptr;
   NameLocks name_locks_;
+  HiddenNames hidden_names_;
   Foreground foreground_;
   Mounts mounts_;
   std::unique_ptr<meta::LowerLayer> lower_;
@@ -140,6 +151,7 @@ class LocalVolume final : public Volume {
   std::atomic<bool> stopping_ = false;
   DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;
+  std::optional<TreeRemover> remover_;
 };
 
 }  // namespace weir::volume

@@ -57,6 +57,12 @@ Result<void> LocalVolume::refresh_lower(InodeId directory) {
 
 Result<std::optional<meta::Inode>> LocalVolume::find(InodeId parent, std::string_view name) {
   foreground_.note();
+  if (may_be_hidden(name)) {
+    if (const auto hidden = hidden_names_.find(parent, name)) {
+      const auto inode = names_->load(*hidden);
+      if (inode || inode.error() != ErrorCode::kNotFound) return inode;
+    }
+  }
   TRY_ASSIGN(meta::Found found, names_->find(parent, name));
   if (found.ask_lower) {
     TRY(NoWait::check());
@@ -170,7 +176,29 @@ Result<std::string> LocalVolume::read_symlink(InodeId inode) {
   return std::move(*record.mutable_symlink_target());
 }
 
+bool LocalVolume::may_be_hidden(std::string_view name) const {
+  return options_.intercept_silly_renames && name.starts_with(HiddenNames::kPrefix);
+}
+
+Result<bool> LocalVolume::hide(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name) {
+  if (may_be_hidden(name) && hidden_names_.rename(parent, name, new_parent, new_name)) return true;
+  TRY(find(parent, name));
+  TRY_ASSIGN(const auto target, find(new_parent, new_name));
+  if (target) return false;
+  const auto held = name_locks_.lock(parent, name, new_parent, new_name);
+  TRY_ASSIGN(const auto found, names_->find(parent, name));
+  if (!found.inode || meta::is_directory(*found.inode)) return false;
+  const InodeId inode(found.inode->id());
+  TRY_ASSIGN(auto removal, files_->begin_removal(inode));
+  if (removal.in_use() == meta::InUse::kNo) return false;
+  TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use()));
+  files_->finish_removal(std::move(removal), unlinked);
+  hidden_names_.add(new_parent, new_name, inode);
+  return true;
+}
+
 Result<void> LocalVolume::unlink(InodeId parent, std::string_view name) {
+  if (may_be_hidden(name) && hidden_names_.erase(parent, name)) return {};
   TRY(find(parent, name));
   const auto held = name_locks_.lock(parent, name);
   TRY_ASSIGN(const auto found, names_->find(parent, name));
@@ -193,6 +221,27 @@ Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name
   return {};
 }
 
+Result<void> LocalVolume::remove_tree(InodeId parent, std::string_view name) {
+  TRY_ASSIGN(const auto found, find(parent, name));
+  if (!found) return fail(ErrorCode::kNotFound);
+  {
+    const auto held = name_locks_.lock(parent, name);
+    auto detached = names_->detach_tree(parent, name);
+    if (failed_with(detached, ErrorCode::kMayHaveHappened)) {
+      // It did, unless the name still leads there.
+      const auto now = names_->find(parent, name);
+      const bool happened = now.has_value() ? !now->inode || now->inode->id() != found->id()
+                                            : failed_with(now, ErrorCode::kNotFound);
+      if (!happened) return fail(std::move(detached).error());
+    } else {
+      TRY(detached);
+    }
+  }
+  if (CacheListener* listener = listener_.load()) listener->entry_changed(parent, name);
+  remover_->wake();
+  return {};
+}
+
 bool LocalVolume::waits_for_persist(std::string_view path) const { return waits(names_->rules()->policy(path)); }
 
 Result<void> LocalVolume::check_wait(InodeId parent, std::string_view name, const meta::Inode* inode) {
@@ -206,6 +255,10 @@ Result<void> LocalVolume::check_wait(InodeId parent, std::string_view name, cons
 
 Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
                                  meta::RenameMode mode) {
+  if (may_be_hidden(new_name) && mode != meta::RenameMode::kExchange) {
+    TRY_ASSIGN(const bool hidden, hide(parent, name, new_parent, new_name));
+    if (hidden) return {};
+  }
   TRY_ASSIGN(const auto source, find(parent, name));
   TRY_ASSIGN(const auto target, find(new_parent, new_name));
   if (target && meta::is_directory(*target)) TRY(list_lower(*target));

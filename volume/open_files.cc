@@ -554,6 +554,13 @@ bool OpenFiles::open_for_write(InodeId inode) {
   return open->marked && open->writers != 0;
 }
 
+bool OpenFiles::is_open(InodeId inode) {
+  const OpenRef open = table_.find(inode);
+  if (!open) return false;
+  Lock lock(open->mutex);
+  return open->handles != 0;
+}
+
 bool OpenFiles::changed(InodeId inode) {
   const OpenRef open = table_.find(inode);
   if (!open) return false;
@@ -593,6 +600,15 @@ Result<OpenFiles::Removal> OpenFiles::begin_removal(InodeId inode) {
   removal.open_ = table_.acquire(inode);
   removal.lock_ = Lock(removal.open_->mutex);
   TRY(await_ending(*removal.open_, removal.lock_));
+  removal.in_use_ = removal.open_->handles != 0 ? meta::InUse::kYes : meta::InUse::kNo;
+  return removal;
+}
+
+std::optional<OpenFiles::Removal> OpenFiles::try_begin_removal(InodeId inode) {
+  Removal removal;
+  removal.open_ = table_.acquire(inode);
+  removal.lock_ = Lock(removal.open_->mutex, std::try_to_lock);
+  if (!removal.lock_ || removal.open_->ending) return std::nullopt;
   removal.in_use_ = removal.open_->handles != 0 ? meta::InUse::kYes : meta::InUse::kNo;
   return removal;
 }

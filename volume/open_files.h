@@ -69,6 +69,7 @@ class OpenFiles {
   // read before a commit; `endings` was taken before that.
   Result<meta::Attributes> attributes(const meta::Inode& inode, uint64_t endings);
   bool open_for_write(InodeId inode);
+  bool is_open(InodeId inode);
   // The local file holds what the namespace was not told yet.
   bool changed(InodeId inode);
   Result<meta::Inode> set_attributes(InodeId inode, const meta::AttributeChange& change);
@@ -86,6 +87,8 @@ class OpenFiles {
     meta::InUse in_use_ = meta::InUse::kNo;
   };
   Result<Removal> begin_removal(InodeId inode);
+  // Nothing when that would have to wait.
+  std::optional<Removal> try_begin_removal(InodeId inode);
   // The inode got one more name, the first one perhaps: then what it holds is committed.
   void finish_link(Removal removal);
   // What became of it; frees the local file of an inode that is gone.

@@ -98,6 +98,14 @@ Result<Volume::Capacity> LocalVolume::capacity() {
                   .inodes = usage.inodes};
 }
 
+Result<std::vector<Volume::TreeRemoval>> LocalVolume::tree_removals(size_t trees_max) {
+  TRY_ASSIGN(const auto jobs, names_->removals(InodeId{}, trees_max));
+  std::vector<TreeRemoval> trees;
+  for (const format::TreeRemoval& job : jobs)
+    trees.push_back({.path = job.path(), .since_ns = job.since_ns(), .removed = job.removed()});
+  return trees;
+}
+
 VolumeStatistics LocalVolume::statistics() {
   VolumeStatistics statistics;
   statistics.usage = names_->usage().value_or(meta::UsageCounters{});
@@ -107,8 +115,23 @@ VolumeStatistics LocalVolume::statistics() {
   statistics.hidden_objects = lower_->hidden_count();
   statistics.cache_hit_bytes = files_->hit_bytes();
   statistics.cache_miss_bytes = files_->fetched_bytes();
+  constexpr size_t kRemovalsCounted = 10'000;
+  if (const auto removals = names_->removals(InodeId{}, kRemovalsCounted)) statistics.trees_being_removed = removals->size();
+  statistics.tree_entries_removed = remover_->removed_entries();
   statistics.kv = names_->kv().usage();
   return statistics;
+}
+
+Result<FsckSummary> LocalVolume::fsck(const FsckOptions& options, const FsckListener& listener) {
+  TRY(NoWait::check());
+  TRY(resolve(options.path));  // taken in from the bucket, if need be
+  FsckListener heeding{.discrepancy = listener.discrepancy, .progress = [&](const FsckSummary& summary) {
+                         return !stopping_ && (!listener.progress || listener.progress(summary));
+                       }};
+  FsckOptions plain = options;
+  while (plain.path.size() > 1 && plain.path.ends_with('/')) plain.path.pop_back();
+  plain.ufs_timeout = options_.ufs_timeout;
+  return Fsck(*names_, pages_, stores_, std::move(plain), std::move(heeding)).run();
 }
 
 }  // namespace weir::volume

@@ -25,6 +25,7 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
     : options_(options),
       names_(std::move(names)),
       pages_(pages),
+      hidden_names_([this](InodeId inode) { return files_->is_open(inode); }),
       foreground_(names_->clock()),
       mounts_(*names_, stores_, options_) {
   lower_ = std::make_unique<meta::LowerLayer>(
@@ -62,11 +63,13 @@ bool LocalVolume::foreground_busy() {
 LocalVolume::~LocalVolume() {
   stopping_ = true;
   leftovers_.reset();
+  if (remover_) remover_->close();
   persister_->stop(Deadline::after(Duration::zero()));
   // Whoever still waits for a store shall not hold up the end.
   for (const MountId mount : stores_.mounts()) {
     if (const auto store = stores_.find(mount).store) store->stop();
   }
+  remover_.reset();
   files_.reset();
   lower_.reset();  // its threads wake the persister
 }
@@ -82,6 +85,7 @@ Result<void> LocalVolume::start() {
                                 {"quarantined", recovered.quarantined}});
   TRY(mounts_.open());
   persister_->start();
+  remover_.emplace(*names_, *files_, stores_, [this] { persister_->wake(); });
   leftovers_.emplace(options_.orphan_check_period, [this] {
     files_->collect_leftovers();
     requeue_transient();
@@ -92,6 +96,7 @@ Result<void> LocalVolume::start() {
 void LocalVolume::stop(Deadline deadline) {
   stopping_ = true;
   leftovers_.reset();
+  if (remover_) remover_->close();
   files_->commit_all();
   persister_->stop(deadline);
   if (const auto synced = names_->kv().sync(); !synced.has_value())

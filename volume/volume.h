@@ -30,6 +30,7 @@
 #include "pages/page_store.h"
 #include "persist/persister.h"
 #include "ufs/mount_table.h"
+#include "volume/fsck.h"
 
 namespace weir::volume {
 
@@ -42,6 +43,7 @@ struct VolumeOptions {
   uint32_t read_ahead_pages = 32;
   Duration admit_slow_max = std::chrono::milliseconds(100);
   Duration orphan_check_period = std::chrono::minutes(10);
+  bool intercept_silly_renames = false;               // see volume/hidden_names.h
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
   // Makes the store behind a mount point from its URI and properties; empty: ufs::open_ufs.
   std::function<Result<std::shared_ptr<ufs::UnderStore>>(std::string_view uri,
@@ -137,8 +139,19 @@ struct VolumeStatistics {
   uint64_t hidden_objects = 0;
   uint64_t cache_hit_bytes = 0;      // read from present pages, through the daemon
   uint64_t cache_miss_bytes = 0;     // fetched from a UFS
+  uint64_t trees_being_removed = 0;
+  uint64_t tree_entries_removed = 0; // since start
   kv::Kv::Usage kv;
 };
+
+// What a file, or a directory with all below it, comes to.
+struct TreeUsage {
+  uint64_t files = 0;         // everything but directories
+  uint64_t directories = 0;   // with the one asked for
+  uint64_t bytes = 0;         // sizes of regular files as of their last commit
+  uint64_t cached_bytes = 0;  // present on this node, if asked for
+};
+enum class CachedBytes : uint8_t { kIgnored, kCounted };
 
 // Everything `fs ls` and `fs stat` show.
 struct FileStatus {
@@ -185,6 +198,9 @@ class Volume {
   virtual Result<std::string> read_symlink(InodeId inode) = 0;
   virtual Result<void> unlink(InodeId parent, std::string_view name) = 0;
   virtual Result<void> remove_directory(InodeId parent, std::string_view name) = 0;
+  // Removes a directory with all below it, in one step for every reader; what it held is given back behind the caller, and
+  // goes on after a restart. Open files below live until their last close. kNotDirectory; kBusy for a mount point.
+  virtual Result<void> remove_tree(InodeId parent, std::string_view name) = 0;
   virtual Result<void> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
                               meta::RenameMode mode) = 0;
 
@@ -231,6 +247,9 @@ class Volume {
   virtual Result<InodeId> resolve(std::string_view path) = 0;
   virtual Result<void> persist_now(std::string_view path) = 0;              // urgent; see persister().wait_persisted
   virtual Result<std::vector<meta::LowerLayer::Hidden>> hidden(std::string_view path) = 0;
+  // In memory that does not grow with the tree. Directories that were never listed are. `progress` is called often; false: stop.
+  virtual Result<TreeUsage> tree_usage(std::string_view path, CachedBytes cached,
+                                       const std::function<bool(const TreeUsage&)>& progress) = 0;
 
   // --- mount points and rules
   struct MountPoint {
@@ -253,8 +272,19 @@ class Volume {
   virtual Result<std::string> rules_document() = 0;
   virtual Result<void> set_rules_document(std::string_view json) = 0;       // kInvalid: nothing changes
 
+  // Trees that were removed and still hold something, at most `trees_max`.
+  struct TreeRemoval {
+    std::string path;
+    int64_t since_ns = 0;
+    uint64_t removed = 0;  // entries and objects so far
+  };
+  virtual Result<std::vector<TreeRemoval>> tree_removals(size_t trees_max) = 0;
+
   virtual persist::Persister& persister() = 0;
   virtual VolumeStatistics statistics() = 0;
+
+  // Compares metadata, page store and, if asked, under store; see volume/fsck.h. May take long; stops when the listener says so.
+  virtual Result<FsckSummary> fsck(const FsckOptions& options, const FsckListener& listener) = 0;
 };
 
 }  // namespace weir::volume

@@ -151,6 +151,64 @@ TEST_P(CliOverStore, files_are_made_moved_read_and_removed) {
   EXPECT_EQ(daemon_.weir("fs rm /s3/absent").exit_code, 1);
 }
 
+TEST_P(CliOverStore, trees_are_copied_summed_up_and_removed) {
+  start_with_bucket();
+  const Ended ended = daemon_.script(R"(set -e
+    cd "$TMPDIR"; mkdir -p tree/a/b tree/empty; head -c 3M /dev/urandom > tree/a/big; echo x > tree/a/b/small
+    ln -s ../a/big tree/a/link; chmod 750 tree/a; chmod 640 tree/a/b/small
+    weir fs cp -r tree /s3/; weir fs cp -r /s3/tree /s3/copy; weir fs mv /s3/copy /s3/moved
+    weir fs cp -r /s3/moved back; diff -r --no-dereference tree back; readlink back/a/link
+    weir fs ls -R /s3/moved; weir fs du -s /s3/moved; weir fs du /s3/tree
+    weir --json fs du -s --cached /s3/moved | python3 -c 'import json,sys; print(json.load(sys.stdin)[0])')");
+  EXPECT_EQ(ended.exit_code, 0) << ended.err << ended.out;
+  EXPECT_THAT(ended.out, StartsWith("../a/big\n"));
+  EXPECT_THAT(ended.out, ::testing::ContainsRegex("drwxr-x---  .*/s3/moved/a\n"));
+  EXPECT_THAT(ended.out, ::testing::ContainsRegex("-rw-r-----  .*/s3/moved/a/b/small\n"));
+  EXPECT_THAT(ended.out, ::testing::ContainsRegex("\n3 +4 +3.0 MiB +/s3/moved\n"));
+  EXPECT_THAT(ended.out, ::testing::ContainsRegex("\n3 +2 +3.0 MiB +/s3/tree/a\n0 +1 +0 B +/s3/tree/empty\n3 +4 +3.0 MiB +/s3/tree\n"));
+  EXPECT_THAT(ended.out, HasSubstr("'files': 3, 'directories': 4, 'bytes': 3145730"));
+
+  const Ended plain = daemon_.weir("fs cp /s3/tree /s3/other");
+  EXPECT_EQ(plain.exit_code, 1);
+  EXPECT_THAT(plain.err, HasSubstr("/s3/tree is a directory; give -r"));
+  EXPECT_THAT(daemon_.weir("fs cp -r /s3/tree /s3/tree/a").err, HasSubstr("into itself"));
+  EXPECT_THAT(daemon_.weir("fs cp -r /s3/tree /s3/tree/a/big").err, HasSubstr("is there and is no directory"));
+
+  ASSERT_EQ(daemon_.weir("fs persist --wait --timeout 60 /s3").exit_code, 0);
+  EXPECT_EQ(bucket_->get("tree/a/b/small"), "x\n");
+  EXPECT_THAT(daemon_.weir("fs rm -R /s3").err, HasSubstr("mount-table remove"));
+  EXPECT_EQ(daemon_.weir("fs rm /s3/tree").exit_code, 1);
+  const Ended removed = daemon_.weir("fs rm -R /s3/tree /s3/moved");
+  EXPECT_EQ(removed.exit_code, 0) << removed.err;
+  EXPECT_EQ(daemon_.weir("fs ls /s3").out, "");
+  EXPECT_TRUE(daemon_.wait_until("weir --json status | python3 -c 'import json,sys; s=json.load(sys.stdin); "
+                                 "sys.exit(bool(s[\"removals\"][\"under_way\"]))'", kPatience));
+  EXPECT_TRUE(daemon_.wait_until("weir --json fsck --ufs | python3 -c 'import json,sys; s=json.load(sys.stdin)[\"summary\"]; "
+                                 "sys.exit(bool(s[\"objects\"] + s[\"in_flight\"] + s[\"discrepancies\"]))'", kPatience));
+  EXPECT_EQ(bucket_->get("tree/a/b/small"), "absent");
+  EXPECT_EQ(bucket_->get("moved/a/"), "absent");
+}
+
+TEST_P(CliOverStore, fsck_proves_the_volume_sound_and_names_what_is_not) {
+  start_with_bucket();
+  const Ended made = daemon_.script(R"(set -e
+    weir fs mkdir /s3/a; echo one | weir fs cp - /s3/a/one; echo two | weir fs cp - /s3/a/two; weir fs mv /s3/a/two /s3/two
+    weir fs persist --wait --timeout 60 /s3)");
+  ASSERT_EQ(made.exit_code, 0) << made.err;
+  const Ended clean = daemon_.weir("fsck --ufs");
+  EXPECT_EQ(clean.exit_code, 0) << clean.out << clean.err;
+  EXPECT_THAT(clean.out, StartsWith("clean: 4 names"));
+  bucket_->put("a/one", "three");
+  const Ended damaged = daemon_.weir("fsck --ufs");
+  EXPECT_EQ(damaged.exit_code, 1) << damaged.err;
+  EXPECT_THAT(damaged.out, HasSubstr("object_differs: /s3/a/one (inode "));
+  EXPECT_EQ(daemon_.weir("fsck --ufs /s3/two").exit_code, 0);
+  const Ended json = daemon_.script(
+      R"(weir --json fsck --ufs | python3 -c 'import json,sys; d=json.load(sys.stdin); print(d["discrepancies"][0]["key"], d["summary"]["discrepancies"])')");
+  EXPECT_EQ(json.out, "a/one 1\n");
+  EXPECT_EQ(daemon_.weir("fsck /s3/absent").exit_code, 1);
+}
+
 TEST_P(CliOverStore, the_command_line_works_under_its_old_name) {
   start_with_bucket();
   EXPECT_EQ(daemon_.script("alluxio conf get alluxio.write.cache.enabled").out, "true\n");
@@ -180,7 +238,7 @@ TEST_F(Cli, every_command_has_help_and_wrong_usage_is_2) {
        {"", "serve", "mount", "umount", "mount-table add", "mount-table list", "mount-table remove", "conf get", "conf set",
         "conf list", "fs ls", "fs stat", "fs cat", "fs cp", "fs mv", "fs mkdir", "fs rm", "fs du", "fs check-cached",
         "fs persist", "pathconfig edit", "pathconfig get", "pathconfig test", "pathconfig validate", "async-persist list",
-        "async-persist stat", "async-persist retry", "status", "version"}) {
+        "async-persist stat", "async-persist retry", "status", "fsck", "version"}) {
     const Ended help = daemon_.weir(std::string(command) + " --help");
     EXPECT_EQ(help.exit_code, 0) << command;
     EXPECT_THAT(help.out, HasSubstr("Usage")) << command;

@@ -169,6 +169,15 @@ bool WeirDaemon::wait_state(const std::string& path, const std::string& state, D
   return false;
 }
 
+bool WeirDaemon::wait_until(const std::string& text, Duration patience) const {
+  const Deadline deadline = Deadline::after(patience);
+  while (!deadline.expired()) {
+    if (script(text).exit_code == 0) return true;
+    std::this_thread::sleep_for(kPollInterval);
+  }
+  return false;
+}
+
 std::string WeirDaemon::log() const { return read_file(home_ / "log"); }
 
 }  // namespace weir::testing

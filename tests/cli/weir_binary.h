@@ -58,6 +58,9 @@ class WeirDaemon {
   // Polls until `fs ls` says PERSISTED for the path (or any state given).
   bool wait_state(const std::string& path, const std::string& state, Duration patience) const;
 
+  // Until the script ends with 0.
+  bool wait_until(const std::string& text, Duration patience) const;
+
   const std::filesystem::path& home() const { return home_; }
   std::filesystem::path mount_point() const { return home_ / "mnt"; }
   std::filesystem::path config() const { return home_ / "weir.yaml"; }

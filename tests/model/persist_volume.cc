@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "kv/run_txn.h"
 #include "meta/object_attributes.h"
+#include "testing/metadata_check.h"
 
 namespace weir::persist {
 namespace {
@@ -156,12 +157,34 @@ void PersistVolume::remove_directory(InodeId parent, std::string_view name) {
   persister_->wake();
 }
 
+void PersistVolume::remove_tree(InodeId parent, std::string_view name) { value_of(names_->detach_tree(parent, name)); }
+
+void PersistVolume::step_removals(size_t steps_max) {
+  constexpr size_t kEntries = 3;
+  for (size_t step = 0; step < steps_max; ++step) {
+    const auto jobs = value_of(names_->removals(InodeId{}, 1));
+    if (jobs.empty()) return;
+    const InodeId job(jobs.front().directory());
+    const auto work = value_of(names_->removal_work(job, kEntries));
+    ASSERT_FALSE(work.purge.has_value()) << "the model lists no directory";
+    const std::vector<meta::InUse> in_use(work.entries.size(), meta::InUse::kNo);
+    const auto removed = value_of(names_->remove_entries(job, work, in_use));
+    for (const auto& unlinked : removed.unlinked) {
+      if (unlinked.local_file != LocalFileId(0)) pages_->remove(unlinked.local_file);
+    }
+    persister_->wake();
+  }
+}
+
+bool PersistVolume::removing() { return !value_of(names_->removals(InodeId{}, 1)).empty(); }
+
 void PersistVolume::evict(InodeId inode) {
   const auto record = value_of(names_->load(inode));
   if (record.local_file() != 0) (void)pages_->evict(LocalFileId(record.local_file()));
 }
 
 void PersistVolume::quiesce() {
+  while (removing()) step_removals(1);
   persister_->wake();
   const auto drained = persister_->drain(Deadline::after(kQuietWithin));
   if (drained) return;
@@ -276,12 +299,15 @@ void PersistVolume::expect_owners_at_home() {
   }
 }
 
+void PersistVolume::expect_sound() { EXPECT_EQ(testing::check_metadata(kv_), ""); }
+
 void PersistVolume::expect_mirror() {
   std::vector<std::string> expected;
   expect_mirrored(root_, "", expected);
   std::ranges::sort(expected);
   EXPECT_EQ(keys(), expected);
   expect_owners_at_home();
+  expect_sound();
   const auto usage = value_of(names_->usage());
   EXPECT_EQ(usage.dirty_files, 0u);
   EXPECT_EQ(usage.dirty_bytes, 0u);

@@ -55,6 +55,10 @@ class PersistVolume {
   InodeId make_node(InodeId parent, std::string_view name, meta::FileType type, uint64_t rdev);
   void unlink(InodeId parent, std::string_view name);
   void remove_directory(InodeId parent, std::string_view name);
+  // Takes the tree out of the namespace; step_removals() and quiesce() remove what it held.
+  void remove_tree(InodeId parent, std::string_view name);
+  void step_removals(size_t steps_max);
+  bool removing();
   // Drops the local copy, if that is allowed now.
   void evict(InodeId inode);
 
@@ -76,6 +80,8 @@ class PersistVolume {
   // What a quiet volume must look like: every object at its path, nothing else in the bucket, no whiteouts, no claims,
   // nothing queued. Reports as test failures.
   void expect_mirror();
+  // What holds at any time: the metadata agrees with itself.
+  void expect_sound();
 
  private:
   void expect_owners_at_home();

@@ -66,6 +66,12 @@ class Mount : public ::testing::TestWithParam<std::tuple<Switch, Switch>> {
     }
   }
 
+  void TearDown() override {
+    if (mounted_) {
+      EXPECT_EQ(mounted_->fsck(), "");
+    }
+  }
+
   virtual void prepare_bucket() {}
   virtual std::string policy() const { return "WRITE_BACK"; }
 

@@ -43,8 +43,10 @@ Result<std::unique_ptr<MountedVolume>> MountedVolume::start(const std::filesyste
   page_options.volume_id = "mount-test";
   page_options.capacity_bytes = uint64_t{1} << 30;
   TRY_ASSIGN(mounted->pages_, pages::open_page_store(page_options));
+  volume::VolumeOptions volume_options;
+  volume_options.intercept_silly_renames = options.intercept_silly_renames;
   TRY_ASSIGN(mounted->volume_,
-             volume::Volume::open(*mounted->kv_, *mounted->pages_, system_clock(), {}, "mount-test"));
+             volume::Volume::open(*mounted->kv_, *mounted->pages_, system_clock(), volume_options, "mount-test"));
   TRY(mounted->volume_->set_rules_document(R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": ")" +
                                            options.policy + R"("}, "pathRules": []})"));
   TRY_ASSIGN(const auto mounts, mounted->volume_->mount_points());
@@ -54,6 +56,18 @@ Result<std::unique_ptr<MountedVolume>> MountedVolume::start(const std::filesyste
                                                                            .passthrough = options.passthrough,
                                                                            .io_uring = options.io_uring}));
   return mounted;
+}
+
+std::string MountedVolume::fsck() {
+  std::string told;
+  const auto summary = volume_->fsck(
+      {.ufs = true},
+      {.discrepancy = [&](const meta::Discrepancy& wrong) {
+         told += meta::to_string(wrong) + '\n';
+       },
+       .progress = {}});
+  if (!summary.has_value()) told += "not completed: " + summary.error().to_string();
+  return told;
 }
 
 MountedVolume::~MountedVolume() {

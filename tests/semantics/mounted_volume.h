@@ -27,6 +27,7 @@ struct MountedVolumeOptions {
   std::string policy = "WRITE_BACK";
   std::string bucket_uri;  // empty: the directory bucket() of its home
   std::map<std::string, std::string> bucket_properties;
+  bool intercept_silly_renames = false;
 };
 
 // A directory that goes with the object.
@@ -58,6 +59,8 @@ class MountedVolume {
   std::filesystem::path root() const { return home_ / "mnt" / "s3"; }  // in the mount
   volume::Volume& volume() { return *volume_; }
   fuse::FuseServer& server() { return *server_; }
+  // What fsck tells of the volume and its bucket, one line each: empty for a sound one.
+  std::string fsck();
 
  private:
   explicit MountedVolume(std::filesystem::path home) : home_(std::move(home)) {}

@@ -1,0 +1,331 @@
+#include "meta/check.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <limits>
+
+#include "format/keys.h"
+#include "kv/mem_kv.h"
+#include "kv/run_txn.h"
+#include "meta/namespace.h"
+
+namespace weir::meta {
+namespace {
+
+constexpr Caller kCaller{.uid = 1000, .gid = 100};
+
+class CheckTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    names_ = *Namespace::open(kv_, system_clock(), {.sync_interval = Duration(-1)}, "vol1");
+    const auto mount = names_->add_mount("s3", "mem:///", {});
+    mount_ = MountId(mount->id());
+    root_ = InodeId(mount->directory());
+    format::Lower lower;
+    lower.set_mount(mount_.value());
+    ASSERT_TRUE(names_->set_listed(root_, lower, 1).has_value());
+    directory_ = InodeId(names_->make_directory(root_, "d", 0755, kCaller)->id());
+    persisted_ = make_file(directory_, "persisted");
+    persist(directory_);
+    persist(persisted_);
+    waiting_ = make_file(directory_, "waiting");
+    ASSERT_EQ(kinds(), std::vector<std::string>{});
+  }
+
+  InodeId make_file(InodeId parent, std::string_view name) {
+    const InodeId id(names_->create_file(parent, name, 0644, kCaller, *names_->new_local_file_id())->id());
+    EXPECT_TRUE(names_->commit_content(id, {.size = 3, .mtime_ns = 5, .ctime_ns = 7}, Urgency::kOrdinary,
+                                       kv::Durability::kWritten).has_value());
+    EXPECT_TRUE(names_->end_writes({{.inode = id}}).has_value());
+    return id;
+  }
+  void persist(InodeId inode) {
+    const auto claim = names_->claim(inode);
+    ASSERT_TRUE(claim.has_value());
+    ASSERT_TRUE(names_->commit_persisted(inode, {.mount = claim->mount,
+                                                 .key = claim->key,
+                                                 .etag = "e",
+                                                 .size = claim->inode.size(),
+                                                 .generation = claim->inode.generation(),
+                                                 .attributes_version = claim->inode.attributes_version()})
+                    .has_value());
+  }
+
+  void damage(const std::function<void(kv::Txn&)>& body) {
+    ASSERT_TRUE(kv::run_txn(kv_, [&](kv::Txn& txn) -> Result<void> {
+                  body(txn);
+                  return {};
+                }).has_value());
+  }
+  void change(InodeId inode, const std::function<void(Inode&)>& body) {
+    Inode record = *names_->load(inode);
+    body(record);
+    damage([&](kv::Txn& txn) { txn.put(format::inode_key(inode), format::encode(record)); });
+  }
+
+  std::vector<Discrepancy> all(size_t rows = 3) {
+    std::vector<Discrepancy> found;
+    Check check(kv_);
+    std::string cursor;
+    for (bool more = true; more;) {
+      auto look = check.look_from(cursor, rows);
+      EXPECT_TRUE(look.has_value()) << look.error().to_string();
+      if (!look) break;
+      for (auto& finding : look->findings) {
+        // A second look finds the same.
+        const auto again = check.look_at({&finding.row, 1});
+        EXPECT_TRUE(again.has_value() && !again->findings.empty());
+        found.push_back(std::move(finding.discrepancy));
+      }
+      more = look->more;
+      cursor = look->cursor;
+    }
+    return found;
+  }
+  std::vector<std::string> kinds() {
+    std::vector<std::string> kinds;
+    for (const auto& discrepancy : all()) kinds.emplace_back(discrepancy.kind);
+    std::ranges::sort(kinds);
+    return kinds;
+  }
+  using Kinds = std::vector<std::string>;
+
+  kv::MemKv kv_;
+  std::unique_ptr<Namespace> names_;
+  InodeId root_{};
+  MountId mount_{};
+  InodeId directory_{};
+  InodeId persisted_{};
+  InodeId waiting_{};
+};
+
+TEST_F(CheckTest, a_volume_that_went_through_everything_is_clean) {
+  const InodeId moved(names_->make_directory(root_, "moved", 0755, kCaller)->id());
+  const InodeId below = make_file(moved, "below");
+  persist(moved);
+  persist(below);
+  ASSERT_TRUE(names_->rename(root_, "moved", directory_, "there", RenameMode::kReplace, InUse::kNo).has_value());
+  EXPECT_EQ(kinds(), Kinds{});
+  ASSERT_TRUE(names_->rename(directory_, "persisted", root_, "p", RenameMode::kReplace, InUse::kNo).has_value());
+  EXPECT_EQ(kinds(), Kinds{});
+  ASSERT_TRUE(names_->unlink(moved, "below", InUse::kYes).has_value());
+  ASSERT_TRUE(names_->set_xattr(waiting_, "user.a", "1", Namespace::XattrMode::kSet).has_value());
+  EXPECT_EQ(kinds(), Kinds{});
+  ASSERT_TRUE(names_->reclaim(below).has_value());
+  while (!names_->tree_step(moved, 10)->done) EXPECT_EQ(kinds(), Kinds{});
+  ASSERT_TRUE(names_->remove_directory(directory_, "there", InUse::kNo).has_value());
+  EXPECT_EQ(kinds(), Kinds{});
+}
+
+TEST_F(CheckTest, a_name_that_leads_nowhere_is_named_with_its_path) {
+  damage([&](kv::Txn& txn) { txn.erase(format::inode_key(persisted_)); });
+  const auto found = all();
+  ASSERT_EQ(found.size(), 2u);
+  EXPECT_EQ(found[0].kind, "name_without_inode");
+  EXPECT_EQ(found[0].path, "/s3/d/persisted");
+  EXPECT_EQ(found[0].inode, persisted_);
+  EXPECT_EQ(found[1].kind, "owner_stray");
+  EXPECT_EQ(found[1].key, "d/persisted");
+}
+
+TEST_F(CheckTest, an_inode_that_no_name_leads_to_is_named) {
+  damage([&](kv::Txn& txn) {
+    txn.erase(format::dentry_key(directory_, "persisted", format::DentryKind::kLeaf));
+  });
+  EXPECT_EQ(kinds(), Kinds{"inode_without_name"});
+}
+
+TEST_F(CheckTest, two_names_of_an_inode_with_one_link_are_named) {
+  damage([&](kv::Txn& txn) {
+    format::Dentry dentry;
+    dentry.set_inode(persisted_.value());
+    dentry.set_type(format::REGULAR);
+    txn.put(format::dentry_key(directory_, "second", format::DentryKind::kLeaf), format::encode(dentry));
+  });
+  EXPECT_EQ(kinds(), Kinds{"name_unknown_to_inode"});
+}
+
+TEST_F(CheckTest, a_name_of_the_wrong_type_is_named) {
+  damage([&](kv::Txn& txn) {
+    format::Dentry dentry;
+    dentry.set_inode(persisted_.value());
+    dentry.set_type(format::SYMLINK);
+    txn.put(format::dentry_key(directory_, "persisted", format::DentryKind::kLeaf), format::encode(dentry));
+  });
+  EXPECT_EQ(kinds(), Kinds{"name_of_wrong_type"});
+}
+
+TEST_F(CheckTest, names_in_no_directory_are_named) {
+  damage([&](kv::Txn& txn) {
+    txn.erase(format::inode_key(directory_));
+    txn.erase(format::dentry_key(root_, "d", format::DentryKind::kDirectory));
+    txn.erase(format::subdirectories_key(root_));
+    txn.erase(format::directory_mtime_key(directory_));
+    txn.erase(format::owner_key(mount_, "d/"));
+  });
+  EXPECT_EQ(kinds(), (Kinds{"name_without_directory", "name_without_directory"}));
+}
+
+TEST_F(CheckTest, rows_of_directories_that_are_gone_are_named) {
+  damage([&](kv::Txn& txn) {
+    txn.add(format::subdirectories_key(InodeId(99)), 1);
+    txn.max(format::directory_mtime_key(InodeId(99)), 1);
+  });
+  EXPECT_EQ(kinds(), (Kinds{"directory_row_stray", "directory_row_stray"}));
+}
+
+TEST_F(CheckTest, a_wrong_count_of_subdirectories_is_named) {
+  damage([&](kv::Txn& txn) { txn.add(format::subdirectories_key(root_), 2); });
+  const auto found = all();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0], (Discrepancy{.kind = "wrong_subdirectory_count",
+                                   .path = "/s3",
+                                   .inode = root_,
+                                   .expected = "1",
+                                   .found = "3"}));
+}
+
+TEST_F(CheckTest, a_wrong_link_count_is_named) {
+  change(persisted_, [](Inode& inode) { inode.set_links(2); });
+  EXPECT_EQ(kinds(), Kinds{"wrong_link_count"});
+}
+
+TEST_F(CheckTest, an_unlinked_inode_that_nobody_will_reclaim_is_named) {
+  ASSERT_TRUE(names_->unlink(directory_, "persisted", InUse::kYes).has_value());
+  EXPECT_EQ(kinds(), Kinds{});
+  damage([&](kv::Txn& txn) { txn.erase(format::orphan_key(persisted_)); });
+  EXPECT_EQ(kinds(), Kinds{"unlinked_inode_forgotten"});
+}
+
+TEST_F(CheckTest, an_orphans_row_of_what_has_a_name_or_is_gone_is_named) {
+  damage([&](kv::Txn& txn) {
+    txn.put(format::orphan_key(persisted_), "");
+    txn.put(format::orphan_key(InodeId(99)), "");
+  });
+  EXPECT_EQ(kinds(), (Kinds{"orphan_stray", "orphan_with_name"}));
+}
+
+TEST_F(CheckTest, an_inode_whose_queue_entry_is_lost_is_named) {
+  const Inode inode = *names_->load(waiting_);
+  damage([&](kv::Txn& txn) { txn.erase(format::queue_key(inode.queued(), inode.queued_due_ns(), waiting_)); });
+  EXPECT_EQ(kinds(), Kinds{"queue_entry_missing"});
+}
+
+TEST_F(CheckTest, an_unpersisted_inode_that_does_not_wait_is_named) {
+  const Inode inode = *names_->load(waiting_);
+  damage([&](kv::Txn& txn) { txn.erase(format::queue_key(inode.queued(), inode.queued_due_ns(), waiting_)); });
+  change(waiting_, [](Inode& record) {
+    record.set_queued(format::NOT_QUEUED);
+    record.set_queued_due_ns(0);
+  });
+  EXPECT_EQ(kinds(), Kinds{"unpersisted_not_queued"});
+}
+
+TEST_F(CheckTest, changed_attributes_that_do_not_wait_are_named) {
+  change(persisted_, [](Inode& inode) { inode.set_attributes_version(inode.attributes_version() + 1); });
+  EXPECT_EQ(kinds(), Kinds{"unpersisted_not_queued"});
+}
+
+TEST_F(CheckTest, queue_entries_and_progress_of_nothing_are_named) {
+  damage([&](kv::Txn& txn) {
+    txn.put(format::queue_key(format::URGENT, 5, persisted_), "");
+    txn.put(format::queue_key(format::URGENT, 5, InodeId(99)), "");
+    txn.put(format::progress_key(persisted_), format::encode(format::Progress()));
+  });
+  EXPECT_EQ(kinds(), (Kinds{"progress_stray", "queue_entry_stray", "queue_entry_stray"}));
+}
+
+TEST_F(CheckTest, transient_rows_and_marks_that_lie_are_named) {
+  damage([&](kv::Txn& txn) {
+    txn.put(format::transient_key(persisted_), "");
+    txn.put(format::writing_key(InodeId(99)), format::encode(format::WriteMark()));
+  });
+  EXPECT_EQ(kinds(), (Kinds{"transient_row_stray", "write_mark_stray"}));
+}
+
+TEST_F(CheckTest, a_transient_file_without_its_row_is_named) {
+  change(persisted_, [](Inode& inode) { inode.set_transient(true); });
+  EXPECT_EQ(kinds(), Kinds{"transient_row_missing"});
+}
+
+TEST_F(CheckTest, a_home_that_is_not_owned_is_named) {
+  damage([&](kv::Txn& txn) { txn.erase(format::owner_key(mount_, "d/persisted")); });
+  const auto found = all();
+  ASSERT_EQ(found.size(), 1u);
+  EXPECT_EQ(found[0].kind, "object_key_not_owned");
+  EXPECT_EQ(found[0].path, "/s3/d/persisted");
+  EXPECT_EQ(found[0].key, "d/persisted");
+}
+
+TEST_F(CheckTest, an_owner_that_lives_elsewhere_is_named) {
+  format::Owner owner;
+  owner.set_inode(persisted_.value());
+  damage([&](kv::Txn& txn) { txn.put(format::owner_key(mount_, "x"), format::encode(owner)); });
+  EXPECT_EQ(kinds(), Kinds{"owner_stray"});
+}
+
+TEST_F(CheckTest, whiteouts_and_their_entries_miss_each_other) {
+  ASSERT_TRUE(names_->unlink(directory_, "persisted", InUse::kNo).has_value());
+  EXPECT_EQ(kinds(), Kinds{});
+  const auto items = *names_->erases(std::numeric_limits<int64_t>::max() - 1, 10);
+  ASSERT_EQ(items.size(), 1u);
+  damage([&](kv::Txn& txn) {
+    txn.erase(format::erase_key(items[0].due_ns, mount_, items[0].key));
+    txn.put(format::erase_key(77, mount_, "nothing"), "");
+  });
+  EXPECT_EQ(kinds(), (Kinds{"erasure_missing", "erasure_stray"}));
+}
+
+TEST_F(CheckTest, an_object_that_is_not_under_its_path_is_named) {
+  change(persisted_, [](Inode& inode) { inode.mutable_home()->set_key("elsewhere"); });
+  damage([&](kv::Txn& txn) {
+    txn.erase(format::owner_key(mount_, "d/persisted"));
+    format::Owner owner;
+    owner.set_inode(persisted_.value());
+    txn.put(format::owner_key(mount_, "elsewhere"), format::encode(owner));
+  });
+  EXPECT_EQ(kinds(), Kinds{"object_misplaced"});
+}
+
+TEST_F(CheckTest, attributes_of_nothing_and_wrong_sums_are_named) {
+  ASSERT_TRUE(names_->set_xattr(persisted_, "user.a", "1", Namespace::XattrMode::kSet).has_value());
+  change(persisted_, [](Inode& inode) { inode.set_xattr_bytes(inode.xattr_bytes() + 1); });
+  damage([&](kv::Txn& txn) {
+    txn.put(format::xattr_key(InodeId(99), "user.b"), "2");
+    txn.put(format::xattr_key(waiting_, "user.b"), "2");
+  });
+  EXPECT_EQ(kinds(), (Kinds{"attribute_stray", "wrong_attribute_bytes", "wrong_attribute_bytes"}));
+}
+
+TEST_F(CheckTest, claims_and_walks_miss_each_other) {
+  const InodeId moved(names_->make_directory(root_, "moved", 0755, kCaller)->id());
+  persist(moved);
+  ASSERT_TRUE(names_->rename(root_, "moved", root_, "there", RenameMode::kReplace, InUse::kNo).has_value());
+  damage([&](kv::Txn& txn) {
+    txn.erase(format::claim_key(mount_, "moved/"));
+    txn.put(format::claim_key(mount_, "nobody/"), "");
+    format::TreeJob job;
+    job.set_directory(99);
+    txn.put(format::tree_job_key(InodeId(99)), format::encode(job));
+  });
+  EXPECT_EQ(kinds(), (Kinds{"prefix_claim_missing", "prefix_claim_stray", "tree_job_stray"}));
+}
+
+TEST_F(CheckTest, a_mount_point_without_its_directory_is_named) {
+  format::Mount mount;
+  mount.set_id(9);
+  mount.set_name("gone");
+  mount.set_directory(99);
+  damage([&](kv::Txn& txn) { txn.put(format::mount_key(MountId(9)), format::encode(mount)); });
+  EXPECT_EQ(kinds(), Kinds{"mount_point_without_directory"});
+}
+
+TEST_F(CheckTest, records_that_cannot_be_read_are_named) {
+  damage([&](kv::Txn& txn) { txn.put(format::owner_key(mount_, "x"), "rubbish"); });
+  EXPECT_EQ(kinds(), Kinds{"damaged_record"});
+}
+
+}  // namespace
+}  // namespace weir::meta
