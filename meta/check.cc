@@ -244,9 +244,9 @@ class Looker {
     return {};
   }
 
-  // Its home and its claim are its own.
+  // Its home and its claim are its own, as is the sidecar that all names of an inode share.
   Result<void> check_keys(const Inode& inode) {
-    if (inode.has_sidecar())
+    if (inode.has_sidecar() && !is_further_name(inode))
       TRY(check_key(inode, "sidecar", MountId(inode.sidecar().mount()), inode.sidecar().key()));
     if (inode.has_home()) TRY(check_key(inode, "home", MountId(inode.home().mount()), inode.home().key()));
     if (!inode.claimed_key().empty())
