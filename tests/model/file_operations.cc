@@ -75,7 +75,7 @@ class Buffer {
 std::string digest(const char* bytes, size_t size) {
   uint64_t hash = 14695981039346656037u;
   for (size_t i = 0; i < size; ++i) hash = (hash ^ static_cast<unsigned char>(bytes[i])) * 1099511628211u;
-  char text[40];
+  char text[64];
   std::snprintf(text, sizeof(text), "%zu bytes %016llx", size, static_cast<unsigned long long>(hash));
   return text;
 }
