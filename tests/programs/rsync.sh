@@ -1,7 +1,7 @@
 #!/bin/bash
 # rsync there and back: trees with everything that it carries.
 . "$(dirname "$0")/program.bash"
-need rsync setfattr
+need rsync setfattr setfacl
 src="$LOCAL/src"
 mkdir -p "$src"/{empty,a/b/c,'with space',names}
 cd "$src"
@@ -25,9 +25,14 @@ setfattr -n user.color -v red a/b/size4096
 setfattr -n user.empty -v '' a/b
 setfattr -n user.binary -v 0x00ff10 a/tool
 for i in $(seq 200); do echo $i >"a/b/c/small$i"; done
-touch -d '2005-06-07 08:09:10.5' a/b/c a/b a empty .
+setfacl -m u:1234:rw,g:4321:r a/b/size4097
+setfacl -d -m u:1234:rwx a/b/c
+ln a/b/size131072 a/linked
+ln a/b/size131072 names/linked
+mkfifo fifo
+touch -d '2005-06-07 08:09:10.5' a/b/c a/b a empty names .
 
-flags=-aX
+flags=-aHAX
 same() {
   local found
   found=$(rsync $flags --checksum --delete --dry-run --itemize-changes "$1/" "$2/")

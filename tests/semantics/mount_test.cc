@@ -334,12 +334,6 @@ TEST_P(Mount, names_end_at_255_bytes) {
   EXPECT_EQ("bytes, not UTF-8", get("caf\xe9 \x01"));
 }
 
-TEST_P(Mount, what_is_not_there_yet_is_refused_honestly) {
-  put("f", "x");
-  EXPECT_FAILS(EPERM, ::link(at("f").c_str(), at("g").c_str()));
-  EXPECT_FAILS(EPERM, ::mkfifo(at("p").c_str(), 0644));
-}
-
 TEST_P(Mount, eight_threads_create_in_one_directory) {
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
   std::atomic<int> failures = 0;
