@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -294,26 +295,36 @@ std::string without_slash(std::string path) {
   return path;
 }
 
+// An entry of a tree of the volume, and where its copy goes.
+struct Copied {
+  std::string path;
+  std::string type;
+  std::string target;
+};
+
+// Calls `copy` for everything below `from`, parents first; what fails is told, and the rest goes on.
+Outcome<> copy_below(DaemonClient& client, const std::string& from, const std::string& to,
+                     const std::function<Outcome<>(const Json& entry, const Copied& copied)>& copy) {
+  CopyTally tally;
+  TRY(each_below(client, from, [&](const Json& entry) -> Outcome<> {
+    const std::string path = bytes_of(entry, "path");
+    tally.take(path, copy(entry, {path, entry.value("type", ""), to + path.substr(from.size())}));
+    return {};
+  }));
+  return tally.finish();
+}
+
 Outcome<> copy_tree(DaemonClient& client, const Json& top, const std::string& from, const std::string& given) {
   TRY_ASSIGN(const std::string to, volume_target(client, from, given));
   if (to == from || to.starts_with(from + '/')) return failed("cannot copy " + from + " into itself: " + to);
   TRY(make_directory(client, to, top.value("permissions", 0755u)));
-  CopyTally tally;
-  TRY(each_below(client, from, [&](const Json& entry) -> Outcome<> {
-    const std::string path = bytes_of(entry, "path");
-    const std::string target = to + path.substr(from.size());
-    const std::string type = entry.value("type", "");
-    const auto copy = [&]() -> Outcome<> {
-      if (type == "directory") return make_directory(client, target, entry.value("permissions", 0755u));
-      if (type == "symlink") return make_symlink(client, target, bytes_of(entry, "target"));
-      if (type != "file") return failed("a " + type + " is not copied");
-      TRY(client.call(Method::kPost, "/v1/fs/copy", {{"path", path}, {"to", target}, {"exact", "true"}}));
-      return {};
-    };
-    tally.take(path, copy());
+  return copy_below(client, from, to, [&](const Json& entry, const Copied& copied) -> Outcome<> {
+    if (copied.type == "directory") return make_directory(client, copied.target, entry.value("permissions", 0755u));
+    if (copied.type == "symlink") return make_symlink(client, copied.target, bytes_of(entry, "target"));
+    if (copied.type != "file") return failed("a " + copied.type + " is not copied");
+    TRY(client.call(Method::kPost, "/v1/fs/copy", {{"path", copied.path}, {"to", copied.target}, {"exact", "true"}}));
     return {};
-  }));
-  return tally.finish();
+  });
 }
 
 Outcome<> upload_tree(DaemonClient& client, const std::string& from, const std::string& given) {
@@ -352,25 +363,16 @@ Outcome<> download_tree(DaemonClient& client, const std::string& from, const std
     return {};
   };
   TRY(make_local(to));
-  CopyTally tally;
-  TRY(each_below(client, from, [&](const Json& entry) -> Outcome<> {
-    const std::string path = bytes_of(entry, "path");
-    const std::string target = to + path.substr(from.size());
-    const std::string type = entry.value("type", "");
-    const auto copy = [&]() -> Outcome<> {
-      if (type == "directory") return make_local(target);
-      if (type == "symlink") {
-        std::error_code error;
-        fs::create_symlink(bytes_of(entry, "target"), target, error);
-        return error ? failed("cannot make symlink " + target + ": " + error.message()) : Outcome<>();
-      }
-      if (type != "file") return failed("a " + type + " is not copied");
-      return download(client, path, target);
-    };
-    tally.take(path, copy());
-    return {};
-  }));
-  return tally.finish();
+  return copy_below(client, from, to, [&](const Json& entry, const Copied& copied) -> Outcome<> {
+    if (copied.type == "directory") return make_local(copied.target);
+    if (copied.type == "symlink") {
+      std::error_code error;
+      fs::create_symlink(bytes_of(entry, "target"), copied.target, error);
+      return error ? failed("cannot make symlink " + copied.target + ": " + error.message()) : Outcome<>();
+    }
+    if (copied.type != "file") return failed("a " + copied.type + " is not copied");
+    return download(client, copied.path, copied.target);
+  });
 }
 
 Outcome<> cp(Context& context, const Arguments& arguments) {
