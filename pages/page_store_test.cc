@@ -98,6 +98,16 @@ class PageStoreTest : public ::testing::Test {
     TRY_ASSIGN(store_, open_page_store(options_));
     return {};
   }
+  // On a device of 16 MiB that the test unmounts from where the result says; empty: it may not be mounted.
+  std::string open_store_on_small_device() {
+    const std::string mount_point = root_ + "/device";
+    fs::create_directory(mount_point);
+    if (::mount("weir-test", mount_point.c_str(), "tmpfs", 0, "size=16m") != 0) return {};
+    options_.dirs = {mount_point + "/store"};
+    options_.capacity_bytes = 1 << 30;
+    open_store();
+    return mount_point;
+  }
   void open_store() {
     const auto opened = try_open_store();
     ASSERT_TRUE(opened.has_value()) << opened.error().to_string();
@@ -334,14 +344,8 @@ TEST_F(PageStoreTest, an_id_made_again_keeps_its_file_while_the_removed_one_is_o
 }
 
 TEST_F(PageStoreTest, a_device_without_room_is_freed_within_the_call) {
-  const std::string mount_point = root_ + "/device";
-  fs::create_directory(mount_point);
-  if (::mount("weir-test", mount_point.c_str(), "tmpfs", 0, "size=16m") != 0) {
-    GTEST_SKIP() << "SKIPPED: may not mount a tmpfs";
-  }
-  options_.dirs = {mount_point + "/store"};
-  options_.capacity_bytes = 1 << 30;
-  open_store();
+  const std::string mount_point = open_store_on_small_device();
+  if (mount_point.empty()) GTEST_SKIP() << "SKIPPED: may not mount a tmpfs";
   make(1, 10 * kMiB);
   store_->account(LocalFileId(1));
   store_->remove(LocalFileId(1));  // more than a quarter of any room there can be
@@ -1058,14 +1062,8 @@ TEST_F(PageStoreTest, a_full_device_evicts_and_then_fails_the_call_but_removes) 
 }
 
 TEST_F(PageStoreTest, a_small_device_fills_empties_and_fills_again) {
-  const std::string mount_point = root_ + "/device";
-  fs::create_directory(mount_point);
-  if (::mount("weir-test", mount_point.c_str(), "tmpfs", 0, "size=16m") != 0) {
-    GTEST_SKIP() << "SKIPPED: may not mount a tmpfs";
-  }
-  options_.dirs = {mount_point + "/store"};
-  options_.capacity_bytes = 1 << 30;
-  open_store();
+  const std::string mount_point = open_store_on_small_device();
+  if (mount_point.empty()) GTEST_SKIP() << "SKIPPED: may not mount a tmpfs";
   for (int round = 0; round < 3; ++round) {
     const uint64_t first = 1000 * static_cast<uint64_t>(round) + 1;
     uint64_t id = first;
