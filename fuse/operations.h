@@ -13,11 +13,11 @@
 #include <unordered_set>
 
 #include "base/clock.h"
+#include "base/waiting_threads.h"
 #include "fuse/backing_files.h"
 #include "fuse/fuse_api.h"
 #include "fuse/ring_gate.h"
 #include "fuse/statistics.h"
-#include "fuse/waiting_threads.h"
 #include "volume/volume.h"
 
 namespace weir::fuse {

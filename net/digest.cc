@@ -1,9 +1,9 @@
 #include "net/digest.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
-
-#include <type_traits>
+#include <openssl/rand.h>
 
 #include "base/check.h"
 
@@ -11,10 +11,18 @@ namespace weir::net {
 namespace {
 
 template <typename Digest>
+constexpr const char* kName = nullptr;
+template <>
+constexpr const char* kName<Sha256> = "SHA256";
+template <>
+constexpr const char* kName<Sha1> = "SHA1";
+template <>
+constexpr const char* kName<Md5> = "MD5";
+
+template <typename Digest>
 const EVP_MD* algorithm() {
   // Fetched once: the implicit fetch behind EVP_sha256() takes a lock in every call.
-  static const EVP_MD* const kAlgorithm =
-      EVP_MD_fetch(nullptr, std::is_same_v<Digest, Sha256> ? "SHA256" : "MD5", nullptr);
+  static const EVP_MD* const kAlgorithm = EVP_MD_fetch(nullptr, kName<Digest>, nullptr);
   CHECK(kAlgorithm != nullptr);
   return kAlgorithm;
 }
@@ -30,6 +38,7 @@ Digest digest(std::span<const std::byte> bytes) {
 }  // namespace
 
 Sha256 sha256(std::span<const std::byte> bytes) { return digest<Sha256>(bytes); }
+Sha1 sha1(std::span<const std::byte> bytes) { return digest<Sha1>(bytes); }
 Md5 md5(std::span<const std::byte> bytes) { return digest<Md5>(bytes); }
 
 Sha256 hmac_sha256(std::span<const std::byte> key, std::string_view message) {
@@ -39,6 +48,14 @@ Sha256 hmac_sha256(std::span<const std::byte> key, std::string_view message) {
              reinterpret_cast<const unsigned char*>(message.data()), message.size(),
              reinterpret_cast<unsigned char*>(out.data()), &size) != nullptr);
   return out;
+}
+
+bool same_secret(std::string_view a, std::string_view b) {
+  return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
+}
+
+void fill_with_secret(std::span<std::byte> bytes) {
+  CHECK(RAND_bytes(reinterpret_cast<unsigned char*>(bytes.data()), static_cast<int>(bytes.size())) == 1);
 }
 
 template <typename Digest>
@@ -76,6 +93,7 @@ Digest Hasher<Digest>::finish() {
 }
 
 template class Hasher<Sha256>;
+template class Hasher<Sha1>;
 template class Hasher<Md5>;
 
 }  // namespace weir::net

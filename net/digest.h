@@ -1,4 +1,4 @@
-// net/digest.h -- SHA-256, MD5 (for S3 entity tags, not for secrets) and HMAC-SHA-256, through OpenSSL's EVP.
+// net/digest.h -- SHA-256, SHA-1 and MD5 (for S3 checksums and entity tags, not for secrets), HMAC-SHA-256: OpenSSL's EVP.
 //
 // Threads: functions may be called concurrently; a Hasher belongs to one thread at a time.
 #pragma once
@@ -12,13 +12,20 @@
 namespace weir::net {
 
 using Sha256 = std::array<std::byte, 32>;
+using Sha1 = std::array<std::byte, 20>;
 using Md5 = std::array<std::byte, 16>;
 
 Sha256 sha256(std::span<const std::byte> bytes);
+Sha1 sha1(std::span<const std::byte> bytes);
 Md5 md5(std::span<const std::byte> bytes);
 Sha256 hmac_sha256(std::span<const std::byte> key, std::string_view message);
 
-// For bytes that come in pieces: Hasher<Sha256> or Hasher<Md5>.
+// In a time that tells nothing of where they differ.
+bool same_secret(std::string_view a, std::string_view b);
+// From the operating system's generator for secrets.
+void fill_with_secret(std::span<std::byte> bytes);
+
+// For bytes that come in pieces: Hasher<Sha256>, Hasher<Sha1> or Hasher<Md5>.
 template <typename Digest>
 class Hasher {
  public:
@@ -37,6 +44,7 @@ class Hasher {
 };
 
 extern template class Hasher<Sha256>;
+extern template class Hasher<Sha1>;
 extern template class Hasher<Md5>;
 
 }  // namespace weir::net

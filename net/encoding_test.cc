@@ -48,6 +48,7 @@ TEST(Encoding, dates_round_trip) {
 }
 
 TEST(Checksum, crcs_have_their_published_check_values) {
+  EXPECT_EQ(crc32(bytes_of("123456789")), 0xcbf43926u);
   EXPECT_EQ(crc32c(bytes_of("123456789")), 0xe3069283u);
   EXPECT_EQ(crc64_nvme(bytes_of("123456789")), 0xae8b14860a799888u);
   EXPECT_EQ(checksum_text(crc32c(bytes_of("123456789"))), "4waSgw==");
@@ -60,14 +61,44 @@ TEST(Checksum, crcs_of_pieces_equal_the_crc_of_the_whole) {
   for (const size_t cut : {0, 1, 7, 8, 9, 4'000, 4'099}) {
     const auto head = bytes_of(text).first(cut);
     const auto tail = bytes_of(text).subspan(cut);
+    EXPECT_EQ(crc32(tail, crc32(head)), crc32(bytes_of(text)));
     EXPECT_EQ(crc32c(tail, crc32c(head)), crc32c(bytes_of(text)));
     EXPECT_EQ(crc64_nvme(tail, crc64_nvme(head)), crc64_nvme(bytes_of(text)));
   }
 }
 
+TEST(Checksum, crc_of_the_whole_follows_from_those_of_its_pieces) {
+  std::mt19937_64 random(8);
+  std::string text(70'001, '\0');
+  for (char& c : text) c = static_cast<char>(random());
+  const auto whole = bytes_of(text);
+  for (const size_t cut : {0, 1, 4'096, 65'535, 70'000, 70'001}) {
+    const auto head = whole.first(cut);
+    const auto tail = whole.subspan(cut);
+    EXPECT_EQ(crc32_combine(crc32(head), crc32(tail), tail.size()), crc32(whole));
+    EXPECT_EQ(crc32c_combine(crc32c(head), crc32c(tail), tail.size()), crc32c(whole));
+    EXPECT_EQ(crc64_nvme_combine(crc64_nvme(head), crc64_nvme(tail), tail.size()), crc64_nvme(whole));
+  }
+}
+
+TEST(Checksum, text_is_parsed_back_and_nothing_else_is) {
+  EXPECT_EQ(parse_checksum32("4waSgw=="), 0xe3069283u);
+  EXPECT_EQ(parse_checksum64(checksum_text(uint64_t{0xae8b14860a799888})), 0xae8b14860a799888u);
+  EXPECT_EQ(parse_checksum32(checksum_text(uint64_t{1})), std::nullopt);
+  EXPECT_EQ(parse_checksum32("4waSg==="), std::nullopt);
+  EXPECT_EQ(parse_checksum64(""), std::nullopt);
+}
+
+TEST(Digest, secrets_compare_whole) {
+  EXPECT_TRUE(same_secret("abc", "abc"));
+  EXPECT_FALSE(same_secret("abc", "abd"));
+  EXPECT_FALSE(same_secret("abc", "abcd"));
+}
+
 TEST(Digest, hashers_agree_with_the_published_values_in_pieces_too) {
   EXPECT_EQ(hex(sha256(bytes_of("abc"))), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(hex(md5(bytes_of("abc"))), "900150983cd24fb0d6963f7d28e17f72");
+  EXPECT_EQ(hex(sha1(bytes_of("abc"))), "a9993e364706816aba3e25717850c26c9cd0d89d");
   Hasher<Md5> hasher;
   for (int round = 0; round < 2; ++round) {
     hasher.add(bytes_of("a"));

@@ -1,11 +1,11 @@
-#include "fuse/waiting_threads.h"
+#include "base/waiting_threads.h"
 
 #include <system_error>
 #include <utility>
 
 #include "base/log.h"
 
-namespace weir::fuse {
+namespace weir {
 
 void WaitingThreads::post(std::function<void()> work) {
   std::unique_lock lock(mutex_);
@@ -13,7 +13,7 @@ void WaitingThreads::post(std::function<void()> work) {
     try {
       threads_.emplace_back([this] { run(); });
     } catch (const std::system_error& refused) {
-      log_warn("fuse.no_thread", {{"threads", threads_.size()}, {"error", refused.what()}});
+      log_warn("threads.none_left", {{"threads", threads_.size()}, {"error", refused.what()}});
       if (threads_.empty()) {
         lock.unlock();
         return work();
@@ -49,4 +49,4 @@ void WaitingThreads::run() {
   }
 }
 
-}  // namespace weir::fuse
+}  // namespace weir

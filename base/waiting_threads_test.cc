@@ -1,11 +1,11 @@
-#include "fuse/waiting_threads.h"
+#include "base/waiting_threads.h"
 
 #include <gtest/gtest.h>
 
 #include <atomic>
 #include <latch>
 
-namespace weir::fuse {
+namespace weir {
 namespace {
 
 TEST(WaitingThreads, run_work_at_once_while_other_work_waits) {
@@ -25,4 +25,4 @@ TEST(WaitingThreads, finish_what_was_posted_before_they_stop) {
 }
 
 }  // namespace
-}  // namespace weir::fuse
+}  // namespace weir

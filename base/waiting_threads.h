@@ -1,7 +1,7 @@
-// fuse/waiting_threads.h -- threads for requests that wait: for an under store, or for the disk.
+// base/waiting_threads.h -- threads for requests that wait: for an under store, or for the disk.
 //
 // Threads are started as work comes and kept; beyond `threads_max` work queues. The queue is bounded by its producers:
-// every entry is a request that the kernel keeps a ring entry for.
+// every entry is a request that its front keeps a place for.
 // Threads: post() may be called concurrently; stop() once.
 #pragma once
 
@@ -13,7 +13,7 @@
 #include <thread>
 #include <vector>
 
-namespace weir::fuse {
+namespace weir {
 
 class WaitingThreads {
  public:
@@ -37,4 +37,4 @@ class WaitingThreads {
   bool stopping_ = false;
 };
 
-}  // namespace weir::fuse
+}  // namespace weir
