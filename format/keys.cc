@@ -30,6 +30,7 @@ enum Table : char {
   kMount = 'B',
   kFurtherName = 'E',
   kLinkGroup = 'R',
+  kObjectFacts = 'F',
 };
 
 template <typename T>
@@ -197,6 +198,9 @@ KeyRange tree_job_range() { return table_range(kTreeJob); }
 
 std::string removal_key(InodeId directory) { return id_key(kRemoval, directory.value()); }
 KeyRange removal_range() { return table_range(kRemoval); }
+
+std::string object_facts_key(InodeId inode) { return id_key(kObjectFacts, inode.value()); }
+KeyRange object_facts_range() { return table_range(kObjectFacts); }
 
 std::string mount_key(MountId mount) { return mount_name_key(kMount, mount, {}); }
 KeyRange mount_range() { return table_range(kMount); }

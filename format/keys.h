@@ -92,10 +92,14 @@ KeyRange tree_job_range();
 std::string removal_key(InodeId directory);                 // a tree being removed
 KeyRange removal_range();
 
+std::string object_facts_key(InodeId inode);
+KeyRange object_facts_range();
+
 std::string mount_key(MountId mount);
 KeyRange mount_range();
 
-// The id in a key made of a table byte and one id: inode, writing, orphan, transient, progress, tree_job, removal.
+// The id in a key made of a table byte and one id: inode, writing, orphan, transient, progress, tree_job,
+// removal, object_facts.
 Result<InodeId> parse_id_key(std::string_view key);
 
 // Record <-> value. decode() gives kCorrupt for bytes that are no such record, kNotSupported for a later version.

@@ -2,6 +2,7 @@
 
 #include "meta/acl.h"
 #include "meta/namespace.h"
+#include "meta/object_namespace.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
@@ -67,6 +68,7 @@ Result<Inode> Namespace::set_attributes(InodeId inode, const AttributeChange& ch
     if (change.gid) record.set_gid(*change.gid);
     if (change.atime_ns) record.set_atime_ns(*change.atime_ns);
     if (change.mtime_ns) {
+      keep_modified(record);
       record.set_mtime_ns(*change.mtime_ns);
       if (is_directory(record))
         tables.txn().put(format::directory_mtime_key(inode), kv::encode_counter(*change.mtime_ns));

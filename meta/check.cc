@@ -50,6 +50,7 @@ class Looker {
         {format::subdirectories_key({})[0], &Looker::subdirectories_row},
         {format::xattr_range({}).begin[0], &Looker::xattr_row},
         {format::part_digests_range({}).begin[0], &Looker::part_digests_row},
+        {format::object_facts_range().begin[0], &Looker::object_facts_row},
         {format::owner_range({}, "").begin[0], &Looker::owner_row},
         {format::claim_range({}, "").begin[0], &Looker::claim_row},
         {format::writing_range().begin[0], &Looker::writing_row},
@@ -147,6 +148,7 @@ class Looker {
       TRY(check_name(inode));
       TRY(check_queue(seen));
       TRY(check_xattr_bytes(inode));
+      TRY(check_object_facts(inode));
       if (is_directory(inode)) TRY(check_subdirectories(inode));
     }
     TRY(check_keys(inode));
@@ -295,6 +297,13 @@ class Looker {
     return report(inode, "wrong_attribute_bytes", std::to_string(bytes), std::to_string(inode.xattr_bytes()));
   }
 
+  Result<void> check_object_facts(const Inode& inode) {
+    if (!inode.object().has_facts()) return {};
+    TRY_ASSIGN(const bool facts, has(format::object_facts_key(InodeId(inode.id()))));
+    if (facts) return {};
+    return report(inode, "object_facts_missing", "a row with what is known of the object", "none");
+  }
+
   Result<void> check_subdirectories(const Inode& inode) {
     const InodeId id(inode.id());
     int64_t counted = 0;
@@ -414,6 +423,13 @@ class Looker {
   Result<void> part_digests_row(const std::string& key, const std::string&) {
     TRY_ASSIGN(const InodeId id, format::parse_id_key(std::string_view(key).substr(0, 9)));
     TRY(inode_of(id, "part_digests_stray", "digests of parts"));
+    return {};
+  }
+  Result<void> object_facts_row(const std::string& key, const std::string& value) {
+    TRY(format::decode<format::ObjectFacts>(value));
+    TRY_ASSIGN(const auto inode, inode_of(key, "object_facts_stray", "what is known of an object"));
+    if (inode && !inode->object().has_facts())
+      return report(*inode, "object_facts_stray", "an object that nothing more is known of has no row", "one");
     return {};
   }
   Result<void> orphan_row(const std::string& key, const std::string&) {

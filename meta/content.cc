@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "meta/namespace.h"
+#include "meta/object_tables.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
@@ -61,6 +62,8 @@ Result<Namespace::Committed> Namespace::commit_content(InodeId inode, const Cont
         record.set_content_ctime_ns(content.ctime_ns);
         record.set_partial(content.partial);
         record.set_generation(record.generation() + 1);
+        record.set_content_version(record.generation());
+        TRY(ObjectTables(tables).content_written(record));
         record.set_attributes_version(record.attributes_version() + 1);
         WritePolicy policy = WritePolicy::kWriteBack;
         if (record.links() != 0 && !record.quarantined()) {

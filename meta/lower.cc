@@ -1,4 +1,5 @@
 #include "meta/namespace.h"
+#include "meta/object_tables.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
@@ -140,6 +141,7 @@ class Merge {
     inode.set_attributes_unknown(true);
     inode.set_mtime_ns(entry.mtime_ns);
     inode.set_ctime_ns(tables_.now_ns());
+    ObjectTables(tables_).content_found(inode);
     tables_.set_size(inode, entry.size);
     set_home(inode, entry, key);
     if (inode.links() > 1) {
@@ -377,6 +379,7 @@ Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view et
     if (attributes.uid) record.set_uid(*attributes.uid);
     if (attributes.gid) record.set_gid(*attributes.gid);
     if (attributes.mtime_ns) {
+      if (*attributes.mtime_ns != record.mtime_ns()) keep_modified(record);
       record.set_mtime_ns(*attributes.mtime_ns);
       if (is_directory(record))
         tables.txn().put(format::directory_mtime_key(inode), kv::encode_counter(*attributes.mtime_ns));

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "meta/namespace.h"
+#include "meta/object_tables.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
@@ -180,6 +181,7 @@ Result<void> Namespace::rehome(InodeId owner, MountId mount, std::string_view ke
       TRY_ASSIGN(const auto target, tables.find_owner(mount, new_key));
       tables.erase_owner(mount, new_key, target);
       tables.put_owner(mount, new_key, owner);
+      keep_etag(*record, new_etag);
       record->mutable_home()->set_key(std::string(new_key));
       record->mutable_home()->set_etag(std::string(new_etag));
       record->mutable_home()->set_since_ns(tables.now_ns());
@@ -217,6 +219,7 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
       if (previous && previous->inode() == inode.value())
         tables.put_whiteout(mount, record.home().key(), record.home().etag(), inode, true);
     }
+    if (record.persisted_generation() == object.generation) keep_etag(record, object.etag);
     auto& home = *record.mutable_home();
     home.set_mount(object.mount.value());
     home.set_key(object.key);

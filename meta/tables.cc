@@ -5,6 +5,7 @@
 
 #include "meta/acl.h"
 #include "meta/namespace.h"
+#include "meta/object_tables.h"
 #include "ufs/s3_names.h"
 
 namespace weir::meta {
@@ -58,6 +59,13 @@ Result<void> check_name(std::string_view name) {
       name.find('\0') != std::string_view::npos)
     return fail(ErrorCode::kInvalid, "not a file name: '" + std::string(name) + "'");
   return {};
+}
+
+bool is_reserved_name(std::string_view name) {
+  for (const std::string_view prefix : {kParkingPrefix, kSidecarPrefix, ufs::s3::kLongPrefix}) {
+    if (name == prefix.substr(0, prefix.size() - 1)) return true;
+  }
+  return false;
 }
 
 Result<std::optional<Inode>> Tables::find_stored(InodeId id, kv::Isolation isolation) {
@@ -121,6 +129,7 @@ Result<void> Tables::erase_inode(const Inode& inode) {
     const auto range = format::part_digests_range(id);
     txn_.erase_range(range.begin, range.end);
   }
+  if (inode.object().has_facts()) txn_.erase(format::object_facts_key(id));
   count(kInodeCount, -1);
   if (inode.type() == format::REGULAR) count(kByteCount, -static_cast<int64_t>(inode.size()));
   if (inode.link_group().empty()) return {};
@@ -134,11 +143,8 @@ Result<void> Tables::erase_inode(const Inode& inode) {
 
 Result<void> Tables::check_free_name(const Inode& parent, std::string_view name) {
   if (InodeId(parent.parent()) != kRootInode) return {};
-  for (const std::string_view prefix : {kParkingPrefix, kSidecarPrefix, ufs::s3::kLongPrefix}) {
-    if (name == prefix.substr(0, prefix.size() - 1))
-      return fail(ErrorCode::kPermission, "'" + std::string(name) + "' is kept for objects of the volume's own");
-  }
-  return {};
+  if (!is_reserved_name(name)) return {};
+  return fail(ErrorCode::kPermission, "'" + std::string(name) + "' is kept for objects of the volume's own");
 }
 
 Inode Tables::make_unnamed_inode(InodeId id, FileType type, uint32_t permissions, uint32_t uid, uint32_t gid) {
@@ -701,6 +707,7 @@ Result<bool> Tables::promote_further_name(Inode& inode) {
     dequeue(record);
     inode.clear_claimed_key();
     inode.clear_claimed_mount();
+    keep_etag(inode, record.home().etag());
     *inode.mutable_home() = record.home();
     inode.set_persisted_generation(record.persisted_generation());
     inode.set_persisted_attributes_version(record.persisted_attributes_version());

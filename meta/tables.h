@@ -22,6 +22,8 @@ struct PartDigests;
 
 // kInvalid or kNameTooLong.
 Result<void> check_name(std::string_view name);
+// Whether the volume keeps objects of its own under this name in a mount point's directory.
+bool is_reserved_name(std::string_view name);
 
 class Tables {
  public:
@@ -44,7 +46,7 @@ class Tables {
   Result<void> erase_inode(const Inode& inode);
   // A new inode with times of now and without a name.
   Inode make_unnamed_inode(InodeId id, FileType type, uint32_t permissions, uint32_t uid, uint32_t gid);
-  // kPermission for a name in a mount point's directory under which the volume keeps objects of its own.
+  // kPermission for a reserved name in a mount point's directory.
   static Result<void> check_free_name(const Inode& parent, std::string_view name);
   // A new inode with times of now, and its dentry. One that was there before does not move the parent's mtime.
   enum class Novelty : uint8_t { kNew, kThereBefore };

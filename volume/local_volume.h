@@ -13,6 +13,7 @@
 #include "volume/due_scan.h"
 #include "volume/foreground.h"
 #include "volume/hidden_names.h"
+#include "volume/local_objects.h"
 #include "volume/mounts.h"
 #include "volume/name_locks.h"
 #include "volume/open_files.h"
@@ -87,6 +88,7 @@ class LocalVolume final : public Volume {
   Result<void> set_rules_document(std::string_view json) override;
 
   Result<std::vector<TreeRemoval>> tree_removals(size_t trees_max) override;
+  Objects& objects() override { return *objects_; }
   persist::Persister& persister() override { return *persister_; }
   VolumeStatistics statistics() override;
   Result<FsckSummary> fsck(const FsckOptions& options, const FsckListener& listener) override;
@@ -148,6 +150,7 @@ class LocalVolume final : public Volume {
   std::unique_ptr<meta::LowerLayer> lower_;
   std::unique_ptr<persist::Persister> persister_;
   std::unique_ptr<OpenFiles> files_;
+  std::optional<LocalObjects> objects_;
   std::atomic<bool> stopping_ = false;
   DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;

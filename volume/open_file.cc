@@ -46,29 +46,11 @@ Result<size_t> LocalOpenFile::read(uint64_t offset, std::span<std::byte> buffer)
   if (buffer.empty()) return 0;
   TRY_ASSIGN(std::shared_ptr<Content> content, this->content());
   for (int version = 0; version < kVersionsMax; ++version) {
-    if (!content->local().complete()) {
-      const bool hit = content->local().present(offset, buffer.size());
-      const auto ahead = window_.after_read(offset, buffer.size(), files_.fetcher_.read_ahead_pages());
-      if (ahead.size != 0) files_.fetcher_.read_ahead(content, ahead.offset, ahead.size);
-      const auto fetched = hit ? Result<void>() : files_.fetcher_.fetch(*content, offset, buffer.size());
-      if (!fetched.has_value()) {
-        if (fetched.error() != ErrorCode::kStale) return fail(fetched.error());
-        TRY_ASSIGN(auto current, files_.current_content(*open_));
-        if (current == content) return fail(files_.base_lost(*content, fetched.error()));
-        content = std::move(current);
-        continue;
-      }
-      if (hit) files_.hit_bytes_.fetch_add(buffer.size(), std::memory_order_relaxed);
-    } else {
-      files_.hit_bytes_.fetch_add(buffer.size(), std::memory_order_relaxed);
-    }
-    auto read = content->local().read(offset, buffer);
-    if (read.has_value()) return read;
-    if (read.error() == ErrorCode::kCorrupt) {
-      TRY(files_.repair(*content));
-    } else if (read.error() != ErrorCode::kNotFound) {
-      return read;
-    }
+    auto read = files_.read_content(content, window_, offset, buffer);
+    if (!failed_with(read, ErrorCode::kStale)) return read;
+    TRY_ASSIGN(auto current, files_.current_content(*open_));
+    if (current == content) return fail(files_.base_lost(*content, read.error()));
+    content = std::move(current);
   }
   return fail(ErrorCode::kStale, "inode " + std::to_string(open_->id.value()) + " changes faster than it can be read");
 }

@@ -5,6 +5,7 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/no_wait.h"
+#include "volume/file_version.h"
 #include "volume/open_file.h"
 #include "volume/recovery.h"
 
@@ -121,10 +122,26 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::open_created(const meta::Inode& ino
   return make_handle(std::move(open), options, std::move(local_content));
 }
 
+Result<std::unique_ptr<FileVersion>> OpenFiles::open_version(InodeId inode) {
+  OpenRef open = table_.acquire(inode);
+  const Lock lock(open->mutex);
+  TRY_ASSIGN(meta::Inode record, names_.load(inode));
+  if (InodeId(record.id()) != inode) return fail(ErrorCode::kStale, "it became a further name of another inode");
+  if (record.type() != format::REGULAR) return fail(ErrorCode::kInvalid, "not a regular file");
+  if (record.quarantined())
+    return fail(ErrorCode::kCorrupt, "inode " + std::to_string(inode.value()) + " is quarantined");
+  TRY_ASSIGN(auto content, load_content(*open, record));
+  ++open->handles;
+  ++open->version_handles;
+  open_count_.fetch_add(1, std::memory_order_relaxed);
+  return std::make_unique<FileVersion>(*this, open.share(), std::move(record), std::move(content));
+}
+
 bool OpenFiles::may_use_local(const OpenInode& open, bool writes) const {
   if (!open.content->local().complete()) return false;
   // The kernel wants all opens of an inode to agree: on the way, and on the file behind it.
-  if (open.handles != 0) return open.local_handles == open.handles && open.local_content == open.content->id();
+  const uint32_t others = open.handles - open.version_handles;
+  if (others != 0) return open.local_handles == others && open.local_content == open.content->id();
   return !writes || pages_.passthrough_writes_allowed();
 }
 
@@ -313,6 +330,42 @@ Result<void> OpenFiles::repair(Content& content) {
   TRY(pages_.quarantine(content.id()));
   return fail(ErrorCode::kCorrupt, "inode " + std::to_string(content.inode().value()) +
                                        " has rotten pages and no object holds its content; it is quarantined");
+}
+
+// --- reading
+
+Result<size_t> OpenFiles::read_content(const std::shared_ptr<Content>& content, ReadAheadWindow& window,
+                                       uint64_t offset, std::span<std::byte> buffer) {
+  pages::LocalFile& local = content->local();
+  for (int tries = 0; tries < kVersionsMax; ++tries) {
+    bool hit = true;
+    if (!local.complete()) {
+      hit = local.present(offset, buffer.size());
+      const auto ahead = window.after_read(offset, buffer.size(), fetcher_.read_ahead_pages());
+      if (ahead.size != 0) fetcher_.read_ahead(content, ahead.offset, ahead.size);
+      if (!hit) TRY(fetcher_.fetch(*content, offset, buffer.size()));
+    }
+    if (hit) hit_bytes_.fetch_add(buffer.size(), std::memory_order_relaxed);
+    auto read = local.read(offset, buffer);
+    if (failed_with(read, ErrorCode::kCorrupt)) {
+      TRY(repair(*content));
+    } else if (!failed_with(read, ErrorCode::kNotFound)) {
+      return read;
+    }
+  }
+  return fail(ErrorCode::kStale, "inode " + std::to_string(content->inode().value()) + " changes faster than it can be read");
+}
+
+void OpenFiles::closed(OpenRef open) {
+  open_count_.fetch_sub(1, std::memory_order_relaxed);
+  bool end = false;
+  {
+    const Lock lock(open->mutex);
+    --open->handles;
+    --open->version_handles;
+    end = open->handles == 0 && (open->unlinked || open->drop_when_closed);
+  }
+  if (end) ender_.enqueue(std::move(open));
 }
 
 // --- writing

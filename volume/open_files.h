@@ -26,6 +26,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "base/clock.h"
@@ -44,6 +45,8 @@ namespace weir::volume {
 // How often a call starts over because the file became another version under it.
 inline constexpr int kVersionsMax = 4;
 
+class FileVersion;
+
 struct OpenFilesOptions {
   Duration ufs_timeout = std::chrono::seconds(60);
   Duration admit_slow_max = std::chrono::milliseconds(100);
@@ -59,6 +62,8 @@ class OpenFiles {
 
   // kNotFound, kIsDirectory, kInvalid (not a regular file), kCorrupt (quarantined), kNoSpace.
   Result<std::unique_ptr<OpenFile>> open(InodeId inode, const OpenOptions& options);
+  // One version of the inode's content, to be read whatever becomes of the inode. Errors as open().
+  Result<std::unique_ptr<FileVersion>> open_version(InodeId inode);
   // The handle of a file that create_file() just made and marked. `endings` was taken before that.
   Result<std::unique_ptr<OpenFile>> open_created(const meta::Inode& inode, std::shared_ptr<pages::LocalFile> local,
                                                  const OpenOptions& options, uint64_t endings);
@@ -113,6 +118,7 @@ class OpenFiles {
 
  private:
   friend class LocalOpenFile;
+  friend class FileVersion;
   using Lock = std::unique_lock<std::mutex>;
 
   // --- with the OpenInode's mutex held
@@ -134,6 +140,10 @@ class OpenFiles {
   // --- without
   Result<std::unique_ptr<OpenFile>> open_once(InodeId inode, const OpenOptions& options);
   Result<std::shared_ptr<Content>> make_writable(OpenInode& open);
+  // Fetches what is absent, with read-ahead. kStale: the content is nowhere any more; the inode may have another one.
+  Result<size_t> read_content(const std::shared_ptr<Content>& content, ReadAheadWindow& window, uint64_t offset,
+                              std::span<std::byte> buffer);
+  void closed(OpenRef open);
   Result<std::shared_ptr<Content>> current_content(OpenInode& open);
   Result<format::Home> find_home(const Content& content, const format::Home& tried);
   // Applies `change` to [offset, offset + size) of the content; fetches what it misses.

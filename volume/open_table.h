@@ -28,6 +28,7 @@ struct OpenInode {
   // What opens and paged reads use. Null while nobody needed it. The local file stays open with it.
   std::shared_ptr<Content> content;
   uint32_t handles = 0;
+  uint32_t version_handles = 0;     // of them, that read one version: the kernel knows nothing of these
   uint32_t local_handles = 0;       // of them, on a local file that the kernel may use directly
   LocalFileId local_content{};      // which one, while there are any
   uint32_t writers = 0;             // of them, that may write

@@ -52,6 +52,8 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
                                        OpenFilesOptions{.ufs_timeout = options.ufs_timeout,
                                                         .admit_slow_max = options.admit_slow_max,
                                                         .read_ahead_pages = options.read_ahead_pages});
+  objects_.emplace(LocalObjects::Parts{*names_, *lower_, pages_, *files_, *persister_, mounts_, foreground_, listener_},
+                   options_);
 }
 
 bool LocalVolume::foreground_busy() {
@@ -70,6 +72,7 @@ LocalVolume::~LocalVolume() {
     if (const auto store = stores_.find(mount).store) store->stop();
   }
   remover_.reset();
+  objects_.reset();
   files_.reset();
   lower_.reset();  // its threads wake the persister
 }

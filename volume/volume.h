@@ -34,6 +34,18 @@
 
 namespace weir::volume {
 
+class Objects;
+
+struct ObjectsOptions {
+  // Of files and directories that the object front makes. A file that replaces another keeps that one's.
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  uint32_t file_permissions = 0644;
+  uint32_t directory_permissions = 0755;
+  // URI below which buckets can be made, each as a directory or prefix of its name; empty: they cannot.
+  std::string bucket_root;
+};
+
 struct VolumeOptions {
   meta::NamespaceOptions names;
   persist::PersistOptions persist;
@@ -45,6 +57,7 @@ struct VolumeOptions {
   Duration orphan_check_period = std::chrono::minutes(10);
   bool intercept_silly_renames = false;               // see volume/hidden_names.h
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
+  ObjectsOptions objects;
   // Makes the store behind a mount point from its URI and properties; empty: ufs::open_ufs.
   std::function<Result<std::shared_ptr<ufs::UnderStore>>(std::string_view uri,
                                                          const std::map<std::string, std::string>& properties)>
@@ -280,6 +293,7 @@ class Volume {
   };
   virtual Result<std::vector<TreeRemoval>> tree_removals(size_t trees_max) = 0;
 
+  virtual Objects& objects() = 0;
   virtual persist::Persister& persister() = 0;
   virtual VolumeStatistics statistics() = 0;
 

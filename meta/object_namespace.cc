@@ -1,0 +1,261 @@
+#include "meta/object_namespace.h"
+
+#include <algorithm>
+
+#include "meta/object_attributes.h"
+#include "meta/object_tables.h"
+#include "meta/operation.h"
+#include "net/digest.h"
+#include "net/encoding.h"
+
+namespace weir::meta {
+namespace {
+
+constexpr std::string_view kNoBucket = "no such bucket";
+constexpr size_t kOpaqueEtagBytes = 16;
+// The object that a put replaces is not erased from the store for so long: the upload of the new one takes its place.
+constexpr int64_t kReplacedGraceNs = 60'000'000'000;
+
+std::string md5_text(std::string_view body) { return net::hex(net::md5(net::bytes_of(body))); }
+
+}  // namespace
+
+bool is_no_bucket(const Error& error) {
+  return error == ErrorCode::kNotFound && error.context().starts_with(kNoBucket);
+}
+
+bool has_marker(const Inode& directory) {
+  return directory.has_home() || directory.queued() != format::NOT_QUEUED || !directory.claimed_key().empty() ||
+         directory.transient();
+}
+
+bool is_object(const Inode& inode) {
+  if (is_directory(inode)) return has_marker(inode);
+  if (inode.type() != format::REGULAR) return true;
+  return inode.content_version() != 0 || inode.has_home() || inode.queued() != format::NOT_QUEUED || inode.transient();
+}
+
+std::string object_body(const Inode& inode) {
+  return inode.type() == format::SYMLINK ? encode_symlink(inode.symlink_target()) : std::string();
+}
+
+uint64_t object_size(const Inode& inode) {
+  return inode.type() == format::REGULAR ? inode.size() : object_body(inode).size();
+}
+
+std::string etag_of(const Inode& inode, std::string_view volume_id) {
+  if (inode.type() != format::REGULAR) return md5_text(object_body(inode));
+  if (!inode.object().etag().empty() && inode.object().content_version() == inode.content_version())
+    return inode.object().etag();
+  if (inode.content_version() == 0 && inode.has_home()) return inode.home().etag();
+  const std::string what = std::string(volume_id) + "/" + std::to_string(inode.id()) + "/" +
+                           std::to_string(inode.content_version());
+  const net::Sha256 digest = net::sha256(net::bytes_of(what));
+  return net::hex(std::span(digest).first(kOpaqueEtagBytes)) + "-0";
+}
+
+void keep_etag(Inode& inode, std::string_view new_home_etag) {
+  if (inode.type() != format::REGULAR || inode.content_version() != 0 || !inode.has_home() ||
+      inode.home().etag() == new_home_etag || !inode.object().etag().empty() || is_further_name(inode))
+    return;
+  inode.mutable_object()->set_etag(inode.home().etag());
+}
+
+int64_t object_modified_ns(const Inode& inode) {
+  if (inode.content_version() != 0 || inode.type() != format::REGULAR) return inode.ctime_ns();
+  return inode.object().modified_ns() != 0 ? inode.object().modified_ns() : inode.mtime_ns();
+}
+
+void keep_modified(Inode& inode) {
+  if (inode.type() != format::REGULAR || inode.content_version() != 0 || inode.object().modified_ns() != 0) return;
+  inode.mutable_object()->set_modified_ns(inode.mtime_ns());
+}
+
+Result<KeyFound> ObjectNamespace::find(std::string_view bucket, std::string_view key, WithFacts with_facts) {
+  return read_operation(names_.kv(), names_.clock(), [&](Tables& tables) -> Result<KeyFound> {
+    ObjectTables objects(tables);
+    TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
+    KeyFound found{.bucket = InodeId(top.id())};
+    TRY_ASSIGN(KeyPath path, KeyPath::parse(key));
+    TRY_ASSIGN(const auto place, objects.walk(top, path));
+    TRY_ASSIGN(const Inode innermost, place.directory == found.bucket ? Result<Inode>(top)
+                                                                       : tables.load_inode(place.directory));
+    if (place.whole()) {
+      found.directory = place.directory;
+      found.name = path.names.back();
+    }
+    if (place.dentry) {
+      const bool directory = place.dentry->type == format::DIRECTORY;
+      if (place.whole() && directory == path.directory) {
+        TRY_ASSIGN(found.inode, tables.find_inode(place.dentry->inode));
+        if (found.inode && with_facts == WithFacts::kYes) {
+          TRY_ASSIGN(found.facts, objects.facts(*found.inode));
+        }
+      }
+    } else if (innermost.has_lower() && innermost.lower().listed_ns() == 0) {
+      found.ask_lower.emplace(place.directory, path.names[place.depth]);
+    }
+    if (innermost.has_lower() && sync_interval_ >= Duration::zero() &&
+        innermost.lower().listed_ns() + sync_interval_.count() <= tables.now_ns())
+      found.refresh_due = place.directory;
+    return found;
+  });
+}
+
+Result<ObjectNamespace::Loaded> ObjectNamespace::load(InodeId inode) {
+  return read_operation(names_.kv(), names_.clock(), [&](Tables& tables) -> Result<Loaded> {
+    Loaded loaded;
+    TRY_ASSIGN(loaded.inode, tables.load_inode(inode));
+    TRY_ASSIGN(loaded.facts, ObjectTables(tables).facts(loaded.inode));
+    return loaded;
+  });
+}
+
+Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::string_view key, const ObjectPut& put,
+                                             const Incumbent& incumbent, const ObjectGuard& guard,
+                                             kv::Durability durability) {
+  TRY_ASSIGN(const InodeId id, names_.new_inode_id());
+  const auto rules = names_.rules();
+  const auto next_id = [this] { return names_.new_inode_id(); };
+  return run_operation(
+      names_.kv(), names_.clock(),
+      [&](Tables& tables) -> Result<ObjectCommitted> {
+        ObjectTables objects(tables);
+        TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
+        TRY_ASSIGN(const KeyPath path, KeyPath::parse(key));
+        TRY_ASSIGN(auto place, objects.walk(top, path));
+        ObjectCommitted committed;
+        std::optional<Inode> there;
+        if (place.dentry) {
+          TRY_ASSIGN(there, tables.find_inode(place.dentry->inode));
+        }
+        if (place.dentry && (!place.whole() || is_directory(*there) != path.directory)) {
+          return fail(ErrorCode::kNotSupported, "'" + std::string(key) + "' has both a file and a directory in its way");
+        }
+        if (path.directory && put.size != 0)
+          return fail(ErrorCode::kNotSupported, "'" + std::string(key) + "' ends in '/' and has content");
+        const InodeId there_id(there ? there->id() : 0);
+        if (there_id != incumbent.inode.value_or(InodeId(0)))
+          return fail(ErrorCode::kStale, "'" + std::string(key) + "' is another object by now");
+        TRY(guard(there));
+
+        TRY_ASSIGN(Inode parent, objects.make_parents(path, place, put, next_id, committed.changed));
+        const InodeId parent_id(parent.id());
+        Inode inode;
+        if (path.directory) {
+          committed.takes_local_file = false;
+          if (there) {
+            inode = *std::move(there);
+            inode.set_ctime_ns(std::max(inode.ctime_ns(), tables.now_ns()));
+            inode.set_attributes_version(inode.attributes_version() + 1);
+          } else {
+            TRY_ASSIGN(inode, objects.make_directory(parent, path.names.back(), put, id));
+            committed.changed.emplace_back(parent_id, path.names.back());
+          }
+        } else {
+          if (there) {
+            TRY_ASSIGN(committed.replaced,
+                       tables.remove_entry(parent_id, path.names.back(), *place.dentry, incumbent.in_use == InUse::kYes));
+            TRY(objects.spare_replaced(MountId(top.lower().mount()), key, kReplacedGraceNs));
+            committed.replaced->erases_object = false;
+          }
+          TRY(Tables::check_free_name(parent, path.names.back()));
+          inode = tables.make_inode(id, format::REGULAR, parent_id, path.names.back(), put.file_permissions,
+                                    put.caller.uid, group_of_child(parent, put.caller));
+          if (there && there->type() == format::REGULAR) {
+            inode.set_permissions(there->permissions());
+            inode.set_uid(there->uid());
+            inode.set_gid(there->gid());
+          } else {
+            TRY(tables.inherit_acl(parent, put.caller, inode));
+          }
+          inode.set_local_file(put.local_file.value());
+          tables.set_size(inode, put.size);
+          if (put.allocated_bytes != block_bytes(put.size)) inode.set_allocated_bytes(put.allocated_bytes);
+          inode.set_content_ctime_ns(put.content_ctime_ns);
+          inode.set_content_version(inode.generation());
+          if (there) inode.set_ctime_ns(std::max(inode.ctime_ns(), object_modified_ns(*there)));
+          committed.changed.emplace_back(parent_id, path.names.back());
+        }
+        if (put.attributes.permissions) inode.set_permissions(*put.attributes.permissions & 07777);
+        if (put.attributes.uid) inode.set_uid(*put.attributes.uid);
+        if (put.attributes.gid) inode.set_gid(*put.attributes.gid);
+        if (put.attributes.mtime_ns) inode.set_mtime_ns(*put.attributes.mtime_ns);
+        inode.set_attributes_unknown(false);
+        if (!path.directory) inode.mutable_object()->set_etag(put.etag);
+        inode.mutable_object()->set_content_version(inode.content_version());
+        objects.put_facts(inode, put.facts);
+        // Written now: the walk to the path must see this record.
+        tables.put_inode(inode);
+        TRY_ASSIGN(committed.policy, tables.policy_of(inode, *rules));
+        const bool waits = put.urgency == Urgency::kUrgent || committed.policy == WritePolicy::kWriteThrough ||
+                           committed.policy == WritePolicy::kNoCache;
+        tables.requeue(inode, committed.policy, waits ? format::URGENT : format::ORDINARY);
+        tables.put_inode(inode);
+        committed.inode = std::move(inode);
+        return committed;
+      },
+      durability);
+}
+
+Result<Inode> ObjectNamespace::change(std::string_view bucket, std::string_view key, const ChangeFacts& change,
+                                      kv::Durability durability) {
+  return run_operation(
+      names_.kv(), names_.clock(),
+      [&](Tables& tables) -> Result<Inode> {
+        ObjectTables objects(tables);
+        TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
+        TRY_ASSIGN(const KeyPath path, KeyPath::parse(key));
+        TRY_ASSIGN(const auto place, objects.walk(top, path));
+        const auto absent = [&] { return fail(ErrorCode::kNotFound, "no object '" + std::string(key) + "'"); };
+        if (!place.dentry || !place.whole() || (place.dentry->type == format::DIRECTORY) != path.directory) return absent();
+        TRY_ASSIGN(Inode inode, tables.load_inode(place.dentry->inode));
+        if (!is_object(inode)) return absent();
+        TRY_ASSIGN(auto facts, objects.facts(inode));
+        TRY(change(inode, facts));
+        objects.put_facts(inode, facts);
+        tables.attributes_changed(inode);
+        tables.put_inode(inode);
+        return inode;
+      },
+      durability);
+}
+
+Result<ObjectErased> ObjectNamespace::erase(std::string_view bucket, std::string_view key, const Incumbent& incumbent,
+                                            const ObjectGuard& guard, kv::Durability durability) {
+  return run_operation(
+      names_.kv(), names_.clock(),
+      [&](Tables& tables) -> Result<ObjectErased> {
+        ObjectTables objects(tables);
+        TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
+        TRY_ASSIGN(const KeyPath path, KeyPath::parse(key));
+        TRY_ASSIGN(const auto place, objects.walk(top, path));
+        ObjectErased erased;
+        std::optional<Inode> there;
+        if (place.dentry && place.whole() && (place.dentry->type == format::DIRECTORY) == path.directory) {
+          TRY_ASSIGN(there, tables.find_inode(place.dentry->inode));
+        }
+        const InodeId there_id(there ? there->id() : 0);
+        if (there_id != incumbent.inode.value_or(InodeId(0)))
+          return fail(ErrorCode::kStale, "'" + std::string(key) + "' is another object by now");
+        TRY(guard(there));
+        if (!there || !is_object(*there)) return erased;
+        InodeId emptied = place.directory;
+        if (path.directory) {
+          TRY_ASSIGN(erased.erases_object, objects.erase_marker(*there));
+          erased.unlinked = Unlinked{.inode = there_id, .type = format::DIRECTORY};
+          emptied = there_id;
+        } else {
+          TRY_ASSIGN(erased.unlinked, tables.remove_entry(place.directory, path.names.back(), *place.dentry,
+                                                          incumbent.in_use == InUse::kYes));
+          tables.touch_directory(place.directory, tables.now_ns());
+          erased.changed.emplace_back(place.directory, path.names.back());
+          erased.erases_object = erased.unlinked->erases_object;
+        }
+        TRY(objects.prune(emptied, erased.changed));
+        return erased;
+      },
+      durability);
+}
+
+}  // namespace weir::meta

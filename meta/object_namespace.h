@@ -1,0 +1,167 @@
+// meta/object_namespace.h -- the namespace as objects see it: a bucket and a key instead of a directory and a name.
+//
+// The object `a/b` of a bucket is the file /BUCKET/a/b; the object `a/b/` is a directory that was made on purpose. Directories
+// on the way that nobody made are implicit: a put makes them, the erasing of what they hold removes them, and they have no object
+// in the bucket, like those that a listing found as a prefix. Symbolic links and special files are objects as the bucket has
+// them: see meta/object_attributes.h.
+//
+// An object's entity tag is the same as long as its content is: what put() was told; of content found in the bucket the
+// store's when it was found, kept when the object is copied elsewhere; else, of content that POSIX wrote, a digest of volume,
+// inode and version of the content, and "-0". Not there is a file that was never committed.
+//
+// Threads, errors and crashes as meta/namespace.h; besides: kNotFound with is_no_bucket() where the bucket is missing.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "meta/namespace.h"
+#include "meta/types.h"
+
+namespace weir::meta {
+
+bool is_no_bucket(const Error& error);
+
+// A file whose content some commit, or the bucket, has told; anything else that is not an implicit directory.
+bool is_object(const Inode& inode);
+// Of a directory: it has an object, or is to have one.
+bool has_marker(const Inode& directory);
+std::string etag_of(const Inode& inode, std::string_view volume_id);
+// The same content is about to have another object in the store.
+void keep_etag(Inode& inode, std::string_view new_home_etag);
+// Last-Modified.
+int64_t object_modified_ns(const Inode& inode);
+// The inode's mtime is about to be changed.
+void keep_modified(Inode& inode);
+// Bytes of the body.
+uint64_t object_size(const Inode& inode);
+// The body of what is not a regular file.
+std::string object_body(const Inode& inode);
+
+// What a key leads to, at one instant.
+struct KeyFound {
+  InodeId bucket{};
+  InodeId directory{};             // that the last name of the key is in; 0: it does not exist
+  std::string name;                // the last name
+  std::optional<Inode> inode;      // that has the name: an object or not, see is_object()
+  format::ObjectFacts facts;       // of `inode`, if asked for
+  // This directory was never listed completely: it may have the name all the same.
+  std::optional<std::pair<InodeId, std::string>> ask_lower;
+  // The innermost directory found, when its listing is older than metadata.sync.interval.
+  std::optional<InodeId> refresh_due;
+};
+enum class WithFacts : uint8_t { kNo, kYes };
+
+// Whether the change may be made, and with what it is made: called in its transaction, perhaps several times, with the
+// object that is there then.
+using ObjectGuard = std::function<Result<void>(const std::optional<Inode>& there)>;
+
+// What the caller knows of the name that is replaced or erased, and holds (OpenFiles::Removal). kStale from a change: it is
+// another one by now.
+struct Incumbent {
+  std::optional<InodeId> inode;
+  InUse in_use = InUse::kNo;
+};
+
+struct ObjectPut {
+  LocalFileId local_file{};
+  uint64_t size = 0;
+  int64_t content_ctime_ns = 0;
+  uint64_t allocated_bytes = 0;
+  std::string etag;                    // empty: as of content that POSIX wrote
+  format::ObjectFacts facts;
+  AttributeChange attributes;          // what the user metadata says of them
+  Caller caller;                       // of a new file, and of directories on the way
+  uint32_t file_permissions = 0644;
+  uint32_t directory_permissions = 0755;
+  Urgency urgency = Urgency::kOrdinary;
+};
+
+// Names that lead elsewhere now.
+using ChangedNames = std::vector<std::pair<InodeId, std::string>>;
+
+struct ObjectCommitted {
+  Inode inode;
+  WritePolicy policy = WritePolicy::kWriteBack;
+  bool takes_local_file = true;        // false: a directory needs none
+  std::optional<Unlinked> replaced;
+  ChangedNames changed;
+};
+
+struct ObjectErased {
+  std::optional<Unlinked> unlinked;    // absent: there was nothing
+  ChangedNames changed;
+  bool erases_object = false;
+};
+
+struct ObjectQuery {
+  std::string_view bucket;
+  std::string_view prefix;
+  std::string_view delimiter;
+  std::string_view after;
+  size_t entries_max = 1'000;
+  // A directory that was listed before this is to be listed again first; 0: listed at all is enough.
+  int64_t listed_since_ns = 0;
+};
+
+struct ObjectPage {
+  struct Entry {
+    std::string key;
+    bool common_prefix = false;        // and nothing else is set
+    uint64_t size = 0;
+    std::string etag;
+    int64_t modified_ns = 0;
+    std::string storage_class;
+    format::ChecksumAlgorithm checksum_algorithm = format::NO_CHECKSUM;
+    bool checksum_composite = false;
+  };
+  std::vector<Entry> entries;
+  bool more = false;
+  std::string next;                       // `after` of the next page
+  std::optional<InodeId> needs_listing;   // nothing is known behind `next` before this directory is listed
+  std::vector<InodeId> refresh_due;       // directories seen whose listing is old; at most kRefreshesMax
+  static constexpr size_t kRefreshesMax = 100;
+};
+
+class ObjectNamespace {
+ public:
+  // `sync_interval` as of the namespace, which must outlive it.
+  ObjectNamespace(Namespace& names, Duration sync_interval) : names_(names), sync_interval_(sync_interval) {}
+
+  // What the key leads to. kInvalid: a key that no path can show.
+  Result<KeyFound> find(std::string_view bucket, std::string_view key, WithFacts with_facts);
+  // An inode and what its object has besides.
+  struct Loaded {
+    Inode inode;
+    format::ObjectFacts facts;
+  };
+  Result<Loaded> load(InodeId inode);
+
+  // Puts a new file in the place of what the key names, as rename(2) would, with the directories on the way; of an empty one
+  // under a directory's key `a/` makes the directory, or gives the one that is there an object. kStale, and what the guard says.
+  Result<ObjectCommitted> put(std::string_view bucket, std::string_view key, const ObjectPut& put,
+                              const Incumbent& incumbent, const ObjectGuard& guard, kv::Durability durability);
+  // Changes the facts of what is there; its content stays. kNotFound. `change` may alter attributes of the inode, too.
+  using ChangeFacts = std::function<Result<void>(Inode& inode, format::ObjectFacts& facts)>;
+  Result<Inode> change(std::string_view bucket, std::string_view key, const ChangeFacts& change,
+                       kv::Durability durability);
+  // Removes the name, then implicit directories above that are empty. A directory's object goes, the directory stays while it has
+  // entries. Nothing there is success.
+  Result<ObjectErased> erase(std::string_view bucket, std::string_view key, const Incumbent& incumbent,
+                             const ObjectGuard& guard, kv::Durability durability);
+
+  // One snapshot, in the byte order of keys.
+  Result<ObjectPage> list(const ObjectQuery& query);
+
+ private:
+  Namespace& names_;
+  const Duration sync_interval_;
+};
+
+}  // namespace weir::meta

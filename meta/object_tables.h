@@ -1,0 +1,75 @@
+// meta/object_tables.h -- keys, facts and implicit directories within one transaction: what operations on objects are made of.
+//
+// Threads: as kv::Txn, one at a time.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/result.h"
+#include "meta/object_namespace.h"
+#include "meta/tables.h"
+
+namespace weir::meta {
+
+// The names on the way to a key. `a/b/` is the directory `b` in `a`.
+struct KeyPath {
+  std::vector<std::string> names;  // at least one
+  bool directory = false;
+
+  // kInvalid: no path can show the key. kPermission: it is kept for objects of the volume's own.
+  static Result<KeyPath> parse(std::string_view key);
+};
+
+class ObjectTables {
+ public:
+  explicit ObjectTables(Tables& tables) : tables_(tables) {}
+
+  // The directory of a mount point; kNotFound with is_no_bucket().
+  Result<Inode> load_bucket(std::string_view bucket);
+
+  // How far the names lead.
+  struct Place {
+    InodeId directory{};                         // the innermost one reached
+    size_t depth = 0;                            // index of the name looked for in it
+    size_t names = 0;                            // of the path
+    std::optional<Tables::DentryRef> dentry;     // what has that name
+    bool whole() const { return depth + 1 == names; }
+  };
+  // Up to the last name, one that is missing, or one on the way that is no directory.
+  Result<Place> walk(const Inode& bucket, const KeyPath& path);
+
+  using NextId = std::function<Result<InodeId>()>;
+  // Makes the directories that are missing; returns the one for the last name. `place` leads there then.
+  Result<Inode> make_parents(const KeyPath& path, Place& place, const ObjectPut& put, const NextId& next_id,
+                             ChangedNames& changed);
+  // An implicit one, unless it inherits attributes that are to be kept.
+  Result<Inode> make_directory(const Inode& parent, std::string_view name, const ObjectPut& put, InodeId id);
+  // A directory is not an object any more. Whether there is one to erase in the store.
+  Result<bool> erase_marker(Inode& directory);
+  // Removes the directory and those above while they are implicit and empty.
+  Result<void> prune(InodeId directory, ChangedNames& changed);
+
+  // Of `inode`; empty when there are none.
+  Result<format::ObjectFacts> facts(const Inode& inode);
+  // Changes the record, the caller puts it.
+  void put_facts(Inode& inode, const format::ObjectFacts& facts);
+
+  // The content is another one than that which was put: what was said of it is not so any more. Headers, user metadata and
+  // tags stay. Changes the record, the caller puts it.
+  Result<void> content_written(Inode& inode);
+  // The content is another one that was found in the bucket: whatever was known of the object is not so any more.
+  void content_found(Inode& inode);
+
+  // The whiteout of an object that is about to be replaced under its key is not due at once.
+  Result<void> spare_replaced(MountId mount, std::string_view key, int64_t grace_ns);
+
+ private:
+  Tables& tables_;
+};
+
+}  // namespace weir::meta

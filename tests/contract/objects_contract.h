@@ -1,0 +1,515 @@
+// tests/contract/objects_contract.h -- what every volume::Objects has to do; instantiated in objects_contract_test.cc.
+//
+// An implementation under test is a type with `volume::Objects& objects()` over an empty bucket "s3" and no other.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <span>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "net/digest.h"
+#include "net/encoding.h"
+#include "volume/objects.h"
+
+namespace weir::volume {
+
+template <typename Implementation>
+class ObjectsContract : public ::testing::Test {
+ protected:
+  using Strings = std::vector<std::string>;
+
+  Objects& objects() { return implementation_.objects(); }
+  static ObjectName name(std::string_view key) { return {"s3", std::string(key)}; }
+  static std::span<const std::byte> bytes(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
+  static std::string md5(std::string_view content) { return net::hex(net::md5(bytes(content))); }
+
+  Result<Object> try_put(std::string_view key, std::string_view content, PutFacts facts = {},
+                         const ObjectConditions& conditions = {}) {
+    TRY_ASSIGN(const auto writer, objects().put(name(key)));
+    TRY(writer->write(bytes(content)));
+    facts.etag = md5(content);
+    return writer->commit(facts, conditions, ObjectDurability::kSync);
+  }
+  Object put(std::string_view key, std::string_view content = "x", const PutFacts& facts = {}) {
+    auto object = try_put(key, content, facts);
+    EXPECT_TRUE(object.has_value()) << key << ": " << object.error().to_string();
+    return object.value_or(Object());
+  }
+  Result<Object> head(std::string_view key) {
+    bool not_modified = false;
+    return objects().head(name(key), {}, &not_modified);
+  }
+  bool there(std::string_view key) {
+    const auto object = head(key);
+    EXPECT_TRUE(object.has_value() || object.error() == ErrorCode::kNotFound) << object.error().to_string();
+    return object.has_value();
+  }
+  std::string get(std::string_view key) {
+    bool not_modified = false;
+    const auto reader = objects().open(name(key), {}, &not_modified);
+    if (!reader) return "<" + reader.error().to_string() + ">";
+    return read_all(**reader);
+  }
+  static std::string read_all(ObjectReader& reader) {
+    std::string content(reader.object().size + 1, '\0');
+    const auto read = reader.read(0, std::as_writable_bytes(std::span(content)));
+    if (!read) return "<" + read.error().to_string() + ">";
+    content.resize(*read);
+    return content;
+  }
+  Result<void> erase(std::string_view key, const ObjectConditions& conditions = {}) {
+    return objects().erase(name(key), conditions, ObjectDurability::kSync);
+  }
+  ObjectListing list(ListObjects query = {}) {
+    query.bucket = "s3";
+    auto listing = objects().list(query);
+    EXPECT_TRUE(listing.has_value()) << listing.error().to_string();
+    return listing.value_or(ObjectListing());
+  }
+  static Strings keys_of(const ObjectListing& listing) {
+    Strings keys;
+    for (const auto& entry : listing.objects) keys.push_back(entry.key);
+    return keys;
+  }
+  Strings keys(ListObjects query = {}) { return keys_of(list(std::move(query))); }
+  // Objects and common prefixes in one order, page by page.
+  Strings paged(ListObjects query, uint32_t entries_max) {
+    Strings found;
+    query.entries_max = entries_max;
+    for (int pages = 0; pages < 1'000; ++pages) {
+      const ObjectListing page = list(query);
+      EXPECT_LE(page.objects.size() + page.common_prefixes.size(), entries_max);
+      Strings both = keys_of(page);
+      both.insert(both.end(), page.common_prefixes.begin(), page.common_prefixes.end());
+      std::ranges::sort(both);
+      found.insert(found.end(), both.begin(), both.end());
+      if (!page.more) return found;
+      query.after = page.next;
+    }
+    ADD_FAILURE() << "the listing does not end";
+    return found;
+  }
+  template <typename T>
+  static ErrorCode code(const Result<T>& result) {
+    return result.has_value() ? ErrorCode::kInternal : result.error().code();
+  }
+
+ private:
+  Implementation implementation_;
+};
+
+TYPED_TEST_SUITE_P(ObjectsContract);
+
+// --- buckets
+
+TYPED_TEST_P(ObjectsContract, buckets_are_listed_and_missing_ones_are_told_from_missing_keys) {
+  const auto buckets = this->objects().buckets();
+  ASSERT_TRUE(buckets.has_value());
+  ASSERT_EQ(buckets->size(), 1u);
+  EXPECT_EQ(buckets->front().name, "s3");
+  EXPECT_GT(buckets->front().created_ns, 0);
+  EXPECT_TRUE(this->objects().find_bucket("s3").has_value());
+  const auto missing = this->objects().find_bucket("s4");
+  ASSERT_FALSE(missing.has_value());
+  EXPECT_TRUE(is_no_bucket(missing.error()));
+  bool not_modified = false;
+  const auto elsewhere = this->objects().head({"s4", "a"}, {}, &not_modified);
+  ASSERT_FALSE(elsewhere.has_value());
+  EXPECT_TRUE(is_no_bucket(elsewhere.error()));
+  const auto key = this->head("a");
+  ASSERT_FALSE(key.has_value());
+  EXPECT_EQ(key.error().code(), ErrorCode::kNotFound);
+  EXPECT_FALSE(is_no_bucket(key.error()));
+  EXPECT_FALSE(this->objects().put({"s4", "a"}).has_value());
+  const auto listed = this->objects().list({.bucket = "s4"});
+  ASSERT_FALSE(listed.has_value());
+  EXPECT_TRUE(is_no_bucket(listed.error()));
+}
+
+TYPED_TEST_P(ObjectsContract, buckets_are_not_made_without_a_root) {
+  EXPECT_EQ(this->code(this->objects().create_bucket("another")), ErrorCode::kPermission);
+  EXPECT_EQ(this->code(this->objects().remove_bucket("s3")), ErrorCode::kPermission);
+}
+
+// --- putting, reading, erasing
+
+TYPED_TEST_P(ObjectsContract, what_was_put_is_read_with_its_facts) {
+  PutFacts facts;
+  facts.headers = {.content_type = "text/plain",
+                   .content_encoding = "gzip",
+                   .content_disposition = "attachment",
+                   .content_language = "de",
+                   .cache_control = "no-store",
+                   .expires = "Thu, 01 Dec 1994 16:00:00 GMT",
+                   .website_redirect = "/other",
+                   .storage_class = "STANDARD_IA",
+                   .user = {{"colour", "blue"}, {"size", "large \xc3\xa4"}}};
+  facts.tags = {{"project", "weir"}, {"empty", ""}};
+  facts.checksum = ObjectChecksum{ChecksumAlgorithm::kCrc32c, ChecksumType::kFullObject, "4waSgw=="};
+  const Object put = this->put("a/b/c.txt", "content", facts);
+  EXPECT_EQ(put.etag, this->md5("content"));
+  const auto head = this->head("a/b/c.txt");
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->key, "a/b/c.txt");
+  EXPECT_EQ(head->size, 7u);
+  EXPECT_EQ(head->etag, this->md5("content"));
+  EXPECT_EQ(head->headers, facts.headers);
+  EXPECT_EQ(head->checksum, facts.checksum);
+  EXPECT_EQ(head->tags, 2u);
+  EXPECT_EQ(head->parts, 0u);
+  EXPECT_EQ(head->modified_ns, put.modified_ns);
+  EXPECT_GT(head->modified_ns, 0);
+  EXPECT_EQ(this->get("a/b/c.txt"), "content");
+  const auto tags = this->objects().tags(this->name("a/b/c.txt"));
+  ASSERT_TRUE(tags.has_value());
+  EXPECT_EQ(*tags, facts.tags);
+}
+
+TYPED_TEST_P(ObjectsContract, an_empty_object_is_an_object) {
+  this->put("empty", "");
+  const auto head = this->head("empty");
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->size, 0u);
+  EXPECT_EQ(head->etag, "d41d8cd98f00b204e9800998ecf8427e");
+  EXPECT_EQ(this->get("empty"), "");
+}
+
+TYPED_TEST_P(ObjectsContract, an_object_that_was_not_committed_is_not_there) {
+  {
+    const auto writer = this->objects().put(this->name("a"));
+    ASSERT_TRUE(writer.has_value());
+    ASSERT_TRUE((*writer)->write(this->bytes("half of it")).has_value());
+    EXPECT_FALSE(this->there("a"));
+    EXPECT_EQ(this->keys(), (std::vector<std::string>{}));
+  }
+  EXPECT_FALSE(this->there("a"));
+}
+
+TYPED_TEST_P(ObjectsContract, a_body_comes_in_pieces) {
+  const auto writer = this->objects().put(this->name("a"));
+  ASSERT_TRUE(writer.has_value());
+  for (const std::string_view piece : {"one ", "", "two ", "three"}) ASSERT_TRUE((*writer)->write(this->bytes(piece)).has_value());
+  ASSERT_TRUE((*writer)->commit({.etag = this->md5("one two three")}, {}, ObjectDurability::kWrite).has_value());
+  EXPECT_EQ(this->get("a"), "one two three");
+}
+
+TYPED_TEST_P(ObjectsContract, a_put_replaces_everything_of_the_object_before) {
+  this->put("a", "first", {.headers = {.content_type = "text/plain", .user = {{"k", "v"}}}, .tags = {{"t", "1"}}});
+  const auto first = this->head("a");
+  this->put("a", "second");
+  const auto head = this->head("a");
+  ASSERT_TRUE(first.has_value() && head.has_value());
+  EXPECT_EQ(this->get("a"), "second");
+  EXPECT_EQ(head->headers, ObjectHeaders());
+  EXPECT_EQ(head->tags, 0u);
+  EXPECT_EQ(head->etag, this->md5("second"));
+  EXPECT_GE(head->modified_ns, first->modified_ns);
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a"}));
+}
+
+TYPED_TEST_P(ObjectsContract, a_reader_reads_one_version_whatever_becomes_of_the_name) {
+  this->put("a", "first version");
+  bool not_modified = false;
+  const auto replaced = this->objects().open(this->name("a"), {}, &not_modified);
+  this->put("a", "second");
+  const auto erased = this->objects().open(this->name("a"), {}, &not_modified);
+  ASSERT_TRUE(this->erase("a").has_value());
+  ASSERT_TRUE(replaced.has_value() && erased.has_value());
+  EXPECT_EQ((*replaced)->object().etag, this->md5("first version"));
+  EXPECT_EQ(this->read_all(**replaced), "first version");
+  EXPECT_EQ(this->read_all(**erased), "second");
+  EXPECT_FALSE(this->there("a"));
+}
+
+TYPED_TEST_P(ObjectsContract, ranges_are_read_and_end_with_the_object) {
+  this->put("a", "0123456789");
+  bool not_modified = false;
+  const auto reader = this->objects().open(this->name("a"), {}, &not_modified);
+  ASSERT_TRUE(reader.has_value());
+  std::string buffer(4, '\0');
+  const auto into = std::as_writable_bytes(std::span(buffer));
+  EXPECT_EQ((*reader)->read(3, into).value_or(0), 4u);
+  EXPECT_EQ(buffer, "3456");
+  EXPECT_EQ((*reader)->read(8, into).value_or(0), 2u);
+  EXPECT_EQ((*reader)->read(10, into).value_or(9), 0u);
+  EXPECT_EQ((*reader)->read(1'000, into).value_or(9), 0u);
+  const auto all = (*reader)->part(1);
+  ASSERT_TRUE(all.has_value());
+  EXPECT_EQ(all->offset, 0u);
+  EXPECT_EQ(all->size, 10u);
+  EXPECT_EQ(this->code((*reader)->part(2)), ErrorCode::kRange);
+}
+
+TYPED_TEST_P(ObjectsContract, erasing_what_is_not_there_is_success) {
+  EXPECT_TRUE(this->erase("never").has_value());
+  EXPECT_TRUE(this->erase("never/below").has_value());
+  EXPECT_TRUE(this->erase("never/").has_value());
+  this->put("a/b");
+  EXPECT_TRUE(this->erase("a").has_value());
+  EXPECT_TRUE(this->erase("a/").has_value());
+  EXPECT_TRUE(this->there("a/b"));
+}
+
+TYPED_TEST_P(ObjectsContract, many_are_erased_in_one_call) {
+  for (const std::string_view key : {"a", "b/c", "b/d", "e"}) this->put(key);
+  const std::vector<std::string> keys = {"a", "b/c", "missing", "b/d"};
+  const auto results = this->objects().erase("s3", keys, ObjectDurability::kSync);
+  ASSERT_EQ(results.size(), keys.size());
+  for (const auto& result : results) EXPECT_TRUE(result.has_value());
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"e"}));
+}
+
+TYPED_TEST_P(ObjectsContract, keys_without_bytes_with_nul_and_too_long_ones_are_invalid) {
+  const std::string nul("a\0b", 3);
+  const std::string longest = std::string(200, 'a') + "/" + std::string(200, 'b') + "/" + std::string(200, 'c') + "/" +
+                              std::string(200, 'd') + "/" + std::string(220, 'e');
+  ASSERT_EQ(longest.size(), kObjectKeyBytesMax);
+  for (const std::string& key : {std::string(), nul, longest + "f"}) {
+    EXPECT_EQ(this->code(this->try_put(key, "x")), ErrorCode::kInvalid);
+    EXPECT_EQ(this->code(this->head(key)), ErrorCode::kInvalid);
+    EXPECT_EQ(this->code(this->erase(key)), ErrorCode::kInvalid);
+  }
+  this->put(longest, "long");
+  EXPECT_EQ(this->get(longest), "long");
+}
+
+// --- directories
+
+TYPED_TEST_P(ObjectsContract, directories_on_the_way_are_no_objects_and_go_with_what_they_hold) {
+  this->put("a/b/c");
+  this->put("a/d");
+  EXPECT_FALSE(this->there("a/"));
+  EXPECT_FALSE(this->there("a/b/"));
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/b/c", "a/d"}));
+  ASSERT_TRUE(this->erase("a/b/c").has_value());
+  EXPECT_EQ(this->list({.prefix = "a/", .delimiter = "/"}).common_prefixes, (std::vector<std::string>{}));
+  // The name is free.
+  this->put("a/b");
+  ASSERT_TRUE(this->erase("a/b").has_value());
+  ASSERT_TRUE(this->erase("a/d").has_value());
+  this->put("a", "a file now");
+  EXPECT_EQ(this->get("a"), "a file now");
+}
+
+TYPED_TEST_P(ObjectsContract, a_marker_is_an_object_of_its_own) {
+  this->put("a/", "", {.headers = {.content_type = "application/x-directory", .user = {{"k", "v"}}}});
+  const auto head = this->head("a/");
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->size, 0u);
+  EXPECT_EQ(head->etag, "d41d8cd98f00b204e9800998ecf8427e");
+  EXPECT_EQ(head->headers.user.at("k"), "v");
+  EXPECT_EQ(this->get("a/"), "");
+  EXPECT_FALSE(this->there("a"));
+  this->put("a/b");
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/", "a/b"}));
+  ASSERT_TRUE(this->erase("a/b").has_value());
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/"}));
+  this->put("a/b");
+  ASSERT_TRUE(this->erase("a/").has_value());
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/b"}));
+  this->put("a/", "");
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/", "a/b"}));
+  ASSERT_TRUE(this->erase("a/b").has_value());
+  ASSERT_TRUE(this->erase("a/").has_value());
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{}));
+}
+
+// --- conditions
+
+TYPED_TEST_P(ObjectsContract, reads_heed_conditions_in_their_order_of_precedence) {
+  const Object object = this->put("a", "content");
+  const std::string etag = object.etag;
+  const int64_t second = object.modified_ns / 1'000'000'000;
+  struct Case {
+    ObjectConditions conditions;
+    std::string_view outcome;
+  };
+  const Case cases[] = {
+      {{.if_match = {etag}}, "read"},
+      {{.if_match = {"other", etag}}, "read"},
+      {{.if_match = {"*"}}, "read"},
+      {{.if_match = {"other"}}, "failed"},
+      {{.if_none_match = {etag}}, "not modified"},
+      {{.if_none_match = {"*"}}, "not modified"},
+      {{.if_none_match = {"other"}}, "read"},
+      {{.if_modified_since_s = second}, "not modified"},
+      {{.if_modified_since_s = second - 1}, "read"},
+      {{.if_unmodified_since_s = second}, "read"},
+      {{.if_unmodified_since_s = second - 1}, "failed"},
+      {{.if_match = {etag}, .if_unmodified_since_s = second - 1}, "read"},
+      {{.if_none_match = {"other"}, .if_modified_since_s = second}, "read"},
+      {{.if_match = {etag}, .if_none_match = {etag}}, "not modified"},
+      {{.if_match = {"other"}, .if_none_match = {etag}}, "failed"},
+  };
+  for (size_t i = 0; i < std::size(cases); ++i) {
+    bool not_modified = false;
+    const auto head = this->objects().head(this->name("a"), cases[i].conditions, &not_modified);
+    const std::string_view outcome = !head ? "failed" : not_modified ? "not modified" : "read";
+    EXPECT_EQ(outcome, cases[i].outcome) << "case " << i;
+    EXPECT_TRUE(head.has_value() || head.error() == ErrorCode::kPrecondition) << "case " << i;
+    bool open_not_modified = false;
+    const auto open = this->objects().open(this->name("a"), cases[i].conditions, &open_not_modified);
+    EXPECT_EQ(open.has_value(), head.has_value()) << "case " << i;
+    EXPECT_EQ(open_not_modified, not_modified) << "case " << i;
+  }
+}
+
+TYPED_TEST_P(ObjectsContract, writes_heed_conditions) {
+  EXPECT_EQ(this->code(this->try_put("a", "x", {}, {.if_match = {"*"}})), ErrorCode::kNotFound);
+  EXPECT_TRUE(this->try_put("a", "first", {}, {.if_none_match = {"*"}}).has_value());
+  EXPECT_EQ(this->code(this->try_put("a", "second", {}, {.if_none_match = {"*"}})), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->code(this->try_put("a", "second", {}, {.if_match = {"other"}})), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->get("a"), "first");
+  EXPECT_TRUE(this->try_put("a", "second", {}, {.if_match = {this->md5("first")}}).has_value());
+  EXPECT_EQ(this->get("a"), "second");
+  EXPECT_EQ(this->code(this->erase("a", {.if_match = {this->md5("first")}})), ErrorCode::kPrecondition);
+  EXPECT_TRUE(this->there("a"));
+  EXPECT_TRUE(this->erase("a", {.if_match = {this->md5("second")}}).has_value());
+  EXPECT_FALSE(this->there("a"));
+  EXPECT_EQ(this->code(this->erase("a", {.if_match = {"*"}})), ErrorCode::kNotFound);
+}
+
+TYPED_TEST_P(ObjectsContract, of_racing_conditional_creations_one_wins) {
+  constexpr int kRacers = 8;
+  for (int round = 0; round < 5; ++round) {
+    const std::string key = "race/" + std::to_string(round);
+    std::atomic<int> winners = 0;
+    std::atomic<int> losers = 0;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kRacers; ++i) {
+      threads.emplace_back([&, i] {
+        const auto put = this->try_put(key, "racer " + std::to_string(i), {}, {.if_none_match = {"*"}});
+        if (put) ++winners;
+        if (!put && (put.error() == ErrorCode::kPrecondition || put.error() == ErrorCode::kConflict)) ++losers;
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(winners, 1);
+    EXPECT_EQ(losers, kRacers - 1);
+  }
+}
+
+// --- tags
+
+TYPED_TEST_P(ObjectsContract, tags_change_without_the_object) {
+  const Object before = this->put("a", "content", {.headers = {.content_type = "text/plain"}, .tags = {{"old", "1"}}});
+  ASSERT_TRUE(this->objects().set_tags(this->name("a"), {{"new", "2"}, {"more", ""}}).has_value());
+  const auto tags = this->objects().tags(this->name("a"));
+  ASSERT_TRUE(tags.has_value());
+  EXPECT_EQ(*tags, (ObjectTags{{"new", "2"}, {"more", ""}}));
+  const auto after = this->head("a");
+  ASSERT_TRUE(after.has_value());
+  EXPECT_EQ(after->etag, before.etag);
+  EXPECT_EQ(after->headers, before.headers);
+  EXPECT_EQ(after->tags, 2u);
+  ASSERT_TRUE(this->objects().set_tags(this->name("a"), {}).has_value());
+  EXPECT_EQ(this->objects().tags(this->name("a")).value_or(ObjectTags{{"?", "?"}}), ObjectTags());
+  EXPECT_EQ(this->code(this->objects().tags(this->name("b"))), ErrorCode::kNotFound);
+  EXPECT_EQ(this->code(this->objects().set_tags(this->name("b"), {{"k", "v"}})), ErrorCode::kNotFound);
+}
+
+// --- listing
+
+TYPED_TEST_P(ObjectsContract, keys_are_listed_in_the_order_of_their_bytes) {
+  const std::vector<std::string> sorted = {"a!", "a-b", "a.b", "a/", "a/b", "a/b-c", "a/b.c", "a/b/c", "a0", "ab", "b", "\xc3\xa4"};
+  for (const auto& key : sorted) {
+    if (key != "a/b") this->put(key, key.ends_with('/') ? "" : "x");
+  }
+  std::vector<std::string> expected = sorted;
+  std::erase(expected, "a/b");
+  EXPECT_EQ(this->keys(), expected);
+  for (uint32_t entries_max = 1; entries_max <= 5; ++entries_max) EXPECT_EQ(this->paged({}, entries_max), expected) << entries_max;
+}
+
+TYPED_TEST_P(ObjectsContract, a_listing_tells_what_a_head_does) {
+  PutFacts facts{.headers = {.storage_class = "GLACIER_IR"}};
+  facts.checksum = ObjectChecksum{ChecksumAlgorithm::kSha256, ChecksumType::kFullObject, "value"};
+  this->put("a", "content", facts);
+  this->put("b", "");
+  const auto listing = this->list();
+  ASSERT_EQ(listing.objects.size(), 2u);
+  const auto head = this->head("a");
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(listing.objects[0].size, head->size);
+  EXPECT_EQ(listing.objects[0].etag, head->etag);
+  EXPECT_EQ(listing.objects[0].modified_ns, head->modified_ns);
+  EXPECT_EQ(listing.objects[0].storage_class, "GLACIER_IR");
+  EXPECT_EQ(listing.objects[0].checksum_algorithm, ChecksumAlgorithm::kSha256);
+  EXPECT_EQ(listing.objects[1].checksum_algorithm, std::nullopt);
+}
+
+TYPED_TEST_P(ObjectsContract, prefixes_delimiters_and_markers_agree_with_a_plain_filter) {
+  const std::vector<std::string> all = {"a",       "a-1",     "a-2",     "b/c/d",   "b/c/e",   "b/c-d",  "b/f",
+                                        "b/g/",    "b/g/h",   "bb",      "c/",      "d--e--f", "d--g",   "e/f/g/h",
+                                        "e/f/g/i", "e/f0",    "e/f1/x",  "zz/"};
+  for (const auto& key : all) this->put(key, key.ends_with('/') ? "" : "x");
+  std::vector<std::string> sorted = all;
+  std::ranges::sort(sorted);
+  const auto expected = [&](const ListObjects& query) {
+    std::vector<std::string> entries;
+    for (const auto& key : sorted) {
+      if (!key.starts_with(query.prefix) || key <= query.after) continue;
+      std::string entry = key;
+      if (!query.delimiter.empty()) {
+        const size_t at = key.find(query.delimiter, query.prefix.size());
+        if (at != std::string::npos) entry = key.substr(0, at + query.delimiter.size());
+      }
+      if (entry != key && query.after.starts_with(entry)) continue;
+      if (entry == key && !query.delimiter.empty() && query.after == entry) continue;
+      if (entries.empty() || entries.back() != entry) entries.push_back(entry);
+    }
+    return entries;
+  };
+  std::vector<std::string> places = {"", "a", "a-", "b", "b/", "b/c", "b/c/", "b/c/d", "b/g", "b/g/", "b/g/h", "d-", "d--e--",
+                                     "e/", "e/f", "e/f/", "e/f/g/", "f", "z", "zz/", "zzz"};
+  for (const std::string& prefix : places) {
+    for (const std::string delimiter : {"", "/", "-", "--", "f/", "c", "zz"}) {
+      for (const std::string& after : places) {
+        const ListObjects query{.prefix = prefix, .delimiter = delimiter, .after = after};
+        const std::string what = "prefix '" + prefix + "' delimiter '" + delimiter + "' after '" + after + "'";
+        ASSERT_EQ(this->paged(query, 1'000), expected(query)) << what;
+        ASSERT_EQ(this->paged(query, 2), expected(query)) << what;
+      }
+    }
+  }
+}
+
+TYPED_TEST_P(ObjectsContract, no_entries_asked_for_is_an_empty_whole_page) {
+  this->put("a");
+  const auto listing = this->list({.entries_max = 0});
+  EXPECT_TRUE(listing.objects.empty());
+  EXPECT_FALSE(listing.more);
+}
+
+TYPED_TEST_P(ObjectsContract, a_page_that_is_just_full_is_not_said_to_go_on) {
+  for (const std::string_view key : {"a", "b", "c/d", "c/e"}) this->put(key);
+  EXPECT_FALSE(this->list({.entries_max = 4}).more);
+  EXPECT_TRUE(this->list({.entries_max = 3}).more);
+  EXPECT_FALSE(this->list({.delimiter = "/", .entries_max = 3}).more);
+  EXPECT_TRUE(this->list({.delimiter = "/", .entries_max = 2}).more);
+}
+
+REGISTER_TYPED_TEST_SUITE_P(ObjectsContract, buckets_are_listed_and_missing_ones_are_told_from_missing_keys,
+                            buckets_are_not_made_without_a_root, what_was_put_is_read_with_its_facts,
+                            an_empty_object_is_an_object, an_object_that_was_not_committed_is_not_there,
+                            a_body_comes_in_pieces, a_put_replaces_everything_of_the_object_before,
+                            a_reader_reads_one_version_whatever_becomes_of_the_name,
+                            ranges_are_read_and_end_with_the_object, erasing_what_is_not_there_is_success,
+                            many_are_erased_in_one_call,
+                            keys_without_bytes_with_nul_and_too_long_ones_are_invalid,
+                            directories_on_the_way_are_no_objects_and_go_with_what_they_hold,
+                            a_marker_is_an_object_of_its_own, reads_heed_conditions_in_their_order_of_precedence,
+                            writes_heed_conditions, of_racing_conditional_creations_one_wins,
+                            tags_change_without_the_object, keys_are_listed_in_the_order_of_their_bytes,
+                            a_listing_tells_what_a_head_does,
+                            prefixes_delimiters_and_markers_agree_with_a_plain_filter,
+                            no_entries_asked_for_is_an_empty_whole_page,
+                            a_page_that_is_just_full_is_not_said_to_go_on);
+
+}  // namespace weir::volume

@@ -1,0 +1,28 @@
+// The contract of volume::Objects, on the objects of a volume and on the double.
+#include "tests/contract/objects_contract.h"
+
+#include "testing/memory_volume.h"
+
+namespace weir::volume {
+namespace {
+
+class VolumeObjects {
+ public:
+  VolumeObjects() { volume_.start(); }
+  // What a test leaves is sound.
+  ~VolumeObjects() {
+    volume_.drain();
+    EXPECT_EQ(volume_.fsck(), "");
+  }
+  Objects& objects() { return volume_->objects(); }
+
+ private:
+  testing::MemoryVolume volume_;
+};
+
+}  // namespace
+
+using ObjectsImplementations = ::testing::Types<VolumeObjects>;
+INSTANTIATE_TYPED_TEST_SUITE_P(Objects, ObjectsContract, ObjectsImplementations);
+
+}  // namespace weir::volume

@@ -1,0 +1,396 @@
+#include "volume/local_objects.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/failpoint.h"
+#include "base/no_wait.h"
+#include "volume/file_version.h"
+#include "volume/object_conditions.h"
+#include "volume/object_facts.h"
+#include "volume/object_readers.h"
+
+namespace weir::volume {
+namespace {
+
+// How often a call starts over because others changed what the key leads to.
+constexpr int kObjectTries = 16;
+
+Error moving_target(const ObjectName& name) {
+  return Error(ErrorCode::kConflict, "'" + name.key + "' changes faster than it can be written");
+}
+
+Error no_object(const ObjectName& name) { return Error(ErrorCode::kNotFound, "no object '" + name.key + "'"); }
+
+Result<void> check_key(std::string_view key) {
+  if (!key.empty() && key.size() <= kObjectKeyBytesMax && !key.contains('\0')) return {};
+  return fail(ErrorCode::kInvalid, "a key has 1 to " + std::to_string(kObjectKeyBytesMax) + " bytes, and no NUL");
+}
+
+bool persists_first(meta::WritePolicy policy) {
+  return policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
+}
+
+kv::Durability durability_of(ObjectDurability durability) {
+  return durability == ObjectDurability::kWrite ? kv::Durability::kWritten : kv::Durability::kSynced;
+}
+
+}  // namespace
+
+// Fills a local file of its own.
+class LocalPutWriter final : public PutWriter {
+ public:
+  LocalPutWriter(LocalObjects& objects, ObjectName name, std::shared_ptr<pages::LocalFile> local)
+      : objects_(objects), name_(std::move(name)), local_(std::move(local)) {}
+  ~LocalPutWriter() override {
+    if (!given_away_) objects_.parts_.pages.remove(local_->id());
+  }
+
+  Result<void> write(std::span<const std::byte> bytes) override {
+    TRY(objects_.parts_.pages.admit(bytes.size(), objects_.options_.admit_slow_max));
+    TRY(local_->write(size_, bytes));
+    size_ += bytes.size();
+    return {};
+  }
+
+  Result<Object> commit(const PutFacts& facts, const ObjectConditions& conditions, ObjectDurability durability) override {
+    if (given_away_) return fail(ErrorCode::kInvalid, "the object was committed already");
+    TRY(objects_.check_wait(name_, durability));
+    // What fails from here on may have happened all the same: recovery, and the next start, know what became of the file.
+    auto committed = objects_.commit(name_, local_, facts, conditions, durability);
+    given_away_ = committed.has_value() || committed.error() == ErrorCode::kMayHaveHappened;
+    return committed;
+  }
+
+ private:
+  LocalObjects& objects_;
+  const ObjectName name_;
+  const std::shared_ptr<pages::LocalFile> local_;
+  uint64_t size_ = 0;
+  bool given_away_ = false;
+};
+
+// --- finding
+
+Result<void> LocalObjects::refresh_lower(InodeId directory) {
+  if (options_.names.sync_interval != Duration::zero()) {
+    parts_.lower.refresh_in_background(directory);
+    return {};
+  }
+  TRY(NoWait::check());
+  // While it cannot be reached, what is known stands.
+  (void)parts_.lower.refresh(directory, ufs_deadline());
+  return {};
+}
+
+Result<meta::KeyFound> LocalObjects::locate(const ObjectName& name, meta::WithFacts with_facts) {
+  TRY(check_key(name.key));
+  parts_.foreground.note();
+  std::optional<InodeId> refreshed;
+  for (size_t tries = 0;; ++tries) {
+    TRY_ASSIGN(auto found, objects_.find(name.bucket, name.key, with_facts));
+    if (found.ask_lower) {
+      TRY(NoWait::check());
+      // Each directory on the way may have to be asked once.
+      if (tries > name.key.size() + kObjectTries) return fail(moving_target(name));
+      TRY(parts_.lower.load_name(found.ask_lower->first, found.ask_lower->second, ufs_deadline()));
+      continue;
+    }
+    if (!found.refresh_due || refreshed == found.refresh_due) return found;
+    TRY(refresh_lower(*found.refresh_due));
+    if (options_.names.sync_interval != Duration::zero()) return found;
+    refreshed = found.refresh_due;
+  }
+}
+
+Result<meta::KeyFound> LocalObjects::locate_object(const ObjectName& name) {
+  for (int tries = 0; tries < kObjectTries; ++tries) {
+    TRY_ASSIGN(auto found, locate(name, meta::WithFacts::kYes));
+    if (!found.inode || !meta::is_object(*found.inode)) return fail(no_object(name));
+    if (!found.inode->attributes_unknown()) return found;
+    TRY(NoWait::check());
+    TRY_ASSIGN(const meta::Inode known, parts_.lower.load_attributes(*found.inode, ufs_deadline()));
+    if (known.attributes_unknown()) return found;  // out of reach: what the listing told has to do for now
+  }
+  return fail(moving_target(name));
+}
+
+Object LocalObjects::object_of(const std::string& key, const meta::Inode& inode, const format::ObjectFacts& facts) {
+  Object object = volume::object_of(key, inode, facts, volume_id());
+  object.state = meta::state_of(inode);
+  if (object.state == meta::FileState::kPersisted && parts_.files.changed(object.inode))
+    object.state = meta::FileState::kNotPersisted;
+  return object;
+}
+
+Result<bool> LocalObjects::check_read_of(const meta::Inode& inode, const ObjectConditions& conditions) const {
+  if (conditions.empty()) return false;
+  return check_read(conditions, {meta::etag_of(inode, volume_id()), meta::object_modified_ns(inode)});
+}
+
+meta::ObjectGuard LocalObjects::guard_of(const ObjectConditions& conditions) const {
+  return [this, &conditions](const std::optional<meta::Inode>& there) -> Result<void> {
+    if (conditions.empty()) return {};
+    std::optional<ConditionTarget> target;
+    if (there && meta::is_object(*there))
+      target = {meta::etag_of(*there, volume_id()), meta::object_modified_ns(*there)};
+    const bool taken = there && (target || !meta::is_directory(*there));
+    return check_write(conditions, target, taken ? NameTaken::kYes : NameTaken::kNo);
+  };
+}
+
+Result<Object> LocalObjects::head(const ObjectName& name, const ObjectConditions& conditions, bool* not_modified) {
+  TRY_ASSIGN(const auto found, locate_object(name));
+  TRY_ASSIGN(*not_modified, check_read_of(*found.inode, conditions));
+  return object_of(name.key, *found.inode, found.facts);
+}
+
+Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name, const ObjectConditions& conditions,
+                                                         bool* not_modified) {
+  for (int tries = 0; tries < kObjectTries; ++tries) {
+    TRY_ASSIGN(const auto found, locate_object(name));
+    const InodeId id(found.inode->id());
+    if (found.inode->type() != format::REGULAR) {
+      TRY_ASSIGN(*not_modified, check_read_of(*found.inode, conditions));
+      return std::make_unique<BodyReader>(object_of(name.key, *found.inode, found.facts),
+                                          meta::object_body(*found.inode));
+    }
+    auto version = parts_.files.open_version(id);
+    if (failed_with(version, ErrorCode::kNotFound) || failed_with(version, ErrorCode::kStale)) continue;
+    if (!version) return fail(std::move(version).error());
+    // What is said of the object is to be said of the content that was opened.
+    const auto loaded = objects_.load(id);
+    if (failed_with(loaded, ErrorCode::kNotFound)) continue;
+    TRY(loaded);
+    const meta::Inode& opened = (*version)->inode();
+    if (loaded->inode.generation() != opened.generation() || loaded->inode.content_version() != opened.content_version())
+      continue;
+    TRY_ASSIGN(*not_modified, check_read_of(loaded->inode, conditions));
+    return std::make_unique<FileReader>(object_of(name.key, loaded->inode, loaded->facts), *std::move(version));
+  }
+  return fail(moving_target(name));
+}
+
+// --- putting
+
+Result<std::shared_ptr<pages::LocalFile>> LocalObjects::make_local_file() {
+  TRY_ASSIGN(const LocalFileId id, parts_.names.new_local_file_id());
+  auto local = parts_.pages.create(id);
+  for (int tries = 0; failed_with(local, ErrorCode::kNoSpace) && tries < 2; ++tries) {
+    // Room may come at any moment; the wait is admit()'s.
+    (void)parts_.pages.admit(1, options_.admit_slow_max);
+    local = parts_.pages.create(id);
+  }
+  return local;
+}
+
+Result<void> LocalObjects::check_wait(const ObjectName& name, ObjectDurability durability) const {
+  if (!NoWait::active()) return {};
+  const bool waits = durability == ObjectDurability::kPersist ||
+                     persists_first(parts_.names.rules()->policy("/" + name.bucket + "/" + name.key));
+  return waits ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
+}
+
+Result<std::unique_ptr<PutWriter>> LocalObjects::put(const ObjectName& name) {
+  // Asks the store now whatever the commit will want to know.
+  TRY(locate(name, meta::WithFacts::kNo));
+  TRY_ASSIGN(auto local, make_local_file());
+  return std::make_unique<LocalPutWriter>(*this, name, std::move(local));
+}
+
+Result<Object> LocalObjects::commit(const ObjectName& name, const std::shared_ptr<pages::LocalFile>& local,
+                                    const PutFacts& facts, const ObjectConditions& conditions,
+                                    ObjectDurability durability) {
+  TRY(failpoint("objects.filled"));
+  if (durability == ObjectDurability::kSync) TRY(local->sync());
+  TRY_ASSIGN(const io::FileStat stat, local->file().stat());
+  parts_.pages.account(local->id());
+  TRY(failpoint("objects.synced"));
+  meta::ObjectPut put{.local_file = local->id(),
+                      .size = stat.size_bytes,
+                      .content_ctime_ns = stat.ctime_ns,
+                      .allocated_bytes = stat.allocated_bytes,
+                      .etag = facts.etag,
+                      .facts = to_record(facts.headers, facts.tags, facts.checksum),
+                      .attributes = attributes_of(facts.headers),
+                      .caller = {.uid = options_.objects.uid, .gid = options_.objects.gid},
+                      .file_permissions = options_.objects.file_permissions,
+                      .directory_permissions = options_.objects.directory_permissions};
+  if (durability == ObjectDurability::kPersist) put.urgency = meta::Urgency::kUrgent;
+  TRY_ASSIGN(const auto committed, commit_once(name, put, guard_of(conditions), durability_of(durability)));
+  TRY(failpoint("objects.committed"));
+  if (!committed.takes_local_file) parts_.pages.remove(local->id());
+  announce(committed.changed);
+  const bool waits = durability == ObjectDurability::kPersist || persists_first(committed.policy);
+  parts_.persister.wake_for_files(waits ? meta::Urgency::kUrgent : meta::Urgency::kOrdinary);
+  if (waits && committed.policy != meta::WritePolicy::kTransient) {
+    TRY(parts_.persister.wait_persisted(InodeId(committed.inode.id()), Generation(committed.inode.generation()),
+                                        ufs_deadline()));
+  }
+  return object_of(name.key, committed.inode, put.facts);
+}
+
+Result<meta::ObjectCommitted> LocalObjects::commit_once(const ObjectName& name, const meta::ObjectPut& put,
+                                                        const meta::ObjectGuard& guard, kv::Durability durability) {
+  for (int tries = 0; tries < kObjectTries; ++tries) {
+    TRY_ASSIGN(const auto found, locate(name, meta::WithFacts::kNo));
+    meta::Incumbent incumbent;
+    std::optional<OpenFiles::Removal> removal;
+    if (found.inode) {
+      incumbent.inode = InodeId(found.inode->id());
+      if (!meta::is_directory(*found.inode)) {
+        TRY_ASSIGN(removal, parts_.files.begin_removal(*incumbent.inode));
+        incumbent.in_use = removal->in_use();
+      }
+    }
+    auto committed = objects_.put(name.bucket, name.key, put, incumbent, guard, durability);
+    if (failed_with(committed, ErrorCode::kStale)) continue;
+    if (failed_with(committed, ErrorCode::kMayHaveHappened)) {
+      // It did if the name leads to the file.
+      const auto now = objects_.find(name.bucket, name.key, meta::WithFacts::kNo);
+      if (!now || !now->inode || LocalFileId(now->inode->local_file()) != put.local_file) return committed;
+      if (durability == kv::Durability::kSynced) TRY(parts_.names.kv().sync());
+      TRY_ASSIGN(const auto policy, parts_.names.policy(*now->inode));
+      committed = meta::ObjectCommitted{.inode = *now->inode, .policy = policy, .changed = {{now->directory, now->name}}};
+    }
+    TRY(committed);
+    if (removal && committed->replaced) parts_.files.finish_removal(*std::move(removal), *committed->replaced);
+    return committed;
+  }
+  return fail(moving_target(name));
+}
+
+void LocalObjects::announce(const meta::ChangedNames& changed) {
+  CacheListener* const listener = parts_.listener.load();
+  if (listener == nullptr) return;
+  for (const auto& [directory, name] : changed) listener->entry_changed(directory, name);
+}
+
+// --- erasing
+
+Result<void> LocalObjects::erase_object(const ObjectName& name, const ObjectConditions& conditions,
+                                        kv::Durability durability) {
+  for (int tries = 0; tries < kObjectTries; ++tries) {
+    TRY_ASSIGN(const auto found, locate(name, meta::WithFacts::kNo));
+    meta::Incumbent incumbent;
+    std::optional<OpenFiles::Removal> removal;
+    if (found.inode) {
+      incumbent.inode = InodeId(found.inode->id());
+      if (!meta::is_directory(*found.inode)) {
+        TRY_ASSIGN(removal, parts_.files.begin_removal(*incumbent.inode));
+        incumbent.in_use = removal->in_use();
+      }
+    }
+    const auto erased = objects_.erase(name.bucket, name.key, incumbent, guard_of(conditions), durability);
+    if (failed_with(erased, ErrorCode::kStale)) continue;
+    // Erasing again what is gone is success.
+    if (failed_with(erased, ErrorCode::kMayHaveHappened) && conditions.empty()) continue;
+    TRY(erased);
+    if (removal && erased->unlinked) {
+      parts_.files.finish_removal(*std::move(removal), *erased->unlinked);
+    } else if (erased->erases_object) {
+      parts_.persister.wake();
+    }
+    removal.reset();
+    announce(erased->changed);
+    return {};
+  }
+  return fail(moving_target(name));
+}
+
+Result<void> LocalObjects::erase(const ObjectName& name, const ObjectConditions& conditions,
+                                 ObjectDurability durability) {
+  return erase_object(name, conditions, durability_of(durability));
+}
+
+std::vector<Result<void>> LocalObjects::erase(std::string_view bucket, std::span<const std::string> keys,
+                                              ObjectDurability durability) {
+  std::vector<Result<void>> results;
+  results.reserve(keys.size());
+  if (keys.size() > kObjectsErasedMax) {
+    results.assign(keys.size(), fail(ErrorCode::kInvalid, "at most 1,000 objects are erased by one call"));
+    return results;
+  }
+  for (const std::string& key : keys)
+    results.push_back(erase_object({std::string(bucket), key}, {}, kv::Durability::kWritten));
+  if (durability == ObjectDurability::kWrite) return results;
+  if (const auto synced = parts_.names.kv().sync(); !synced) {
+    for (auto& result : results) {
+      if (result) result = synced;
+    }
+  }
+  return results;
+}
+
+// --- listing
+
+Result<ObjectListing> LocalObjects::list(const ListObjects& query) {
+  parts_.foreground.note();
+  ObjectListing listing;
+  const bool always_fresh = options_.names.sync_interval == Duration::zero();
+  meta::ObjectQuery wanted{.bucket = query.bucket,
+                           .prefix = query.prefix,
+                           .delimiter = query.delimiter,
+                           .after = query.after,
+                           .entries_max = query.entries_max,
+                           .listed_since_ns = always_fresh ? unix_ns(parts_.names.clock().wall_now()) : 0};
+  std::string after = query.after;
+  for (;;) {
+    wanted.after = after;
+    TRY_ASSIGN(auto page, objects_.list(wanted));
+    for (auto& entry : page.entries) {
+      if (entry.common_prefix) {
+        listing.common_prefixes.push_back(std::move(entry.key));
+        continue;
+      }
+      listing.objects.push_back(
+          {.key = std::move(entry.key),
+           .size = entry.size,
+           .etag = std::move(entry.etag),
+           .modified_ns = entry.modified_ns,
+           .storage_class = std::move(entry.storage_class),
+           .checksum_algorithm = algorithm_of(entry.checksum_algorithm),
+           .checksum_type = entry.checksum_composite ? ChecksumType::kComposite : ChecksumType::kFullObject});
+    }
+    if (!always_fresh) {
+      for (const InodeId directory : page.refresh_due) parts_.lower.refresh_in_background(directory);
+    }
+    wanted.entries_max -= page.entries.size();
+    after = std::move(page.next);
+    listing.more = page.more;
+    if (!page.needs_listing || wanted.entries_max == 0) break;
+    TRY(NoWait::check());
+    auto listed = parts_.lower.load_directory(*page.needs_listing, ufs_deadline());
+    if (listed && always_fresh) {
+      // What was listed at all stands while the store cannot be reached.
+      if (!parts_.lower.refresh(*page.needs_listing, ufs_deadline())) wanted.listed_since_ns = 0;
+    }
+    if (!listed && listed.error() != ErrorCode::kNotFound && listed.error() != ErrorCode::kStale) return fail(listed.error());
+  }
+  if (listing.more) listing.next = std::move(after);
+  return listing;
+}
+
+// --- tags
+
+Result<ObjectTags> LocalObjects::tags(const ObjectName& name) {
+  TRY_ASSIGN(const auto found, locate_object(name));
+  return tags_of(found.facts);
+}
+
+Result<void> LocalObjects::set_tags(const ObjectName& name, const ObjectTags& tags) {
+  if (tags.size() > kObjectTagsMax) return fail(ErrorCode::kInvalid, "an object has at most 10 tags");
+  TRY(locate_object(name));
+  TRY(objects_.change(
+      name.bucket, name.key,
+      [&](meta::Inode&, format::ObjectFacts& facts) -> Result<void> {
+        volume::set_tags(facts, tags);
+        return {};
+      },
+      kv::Durability::kSynced));
+  parts_.persister.wake_for_files(meta::Urgency::kOrdinary);
+  return {};
+}
+
+}  // namespace weir::volume

@@ -1,0 +1,268 @@
+// Objects and files: what one front does is what the other shows.
+#include "volume/objects.h"
+
+#include <gtest/gtest.h>
+
+#include "net/digest.h"
+#include "net/encoding.h"
+#include "testing/memory_volume.h"
+
+namespace weir::volume {
+namespace {
+
+class ObjectsTest : public ::testing::Test {
+ protected:
+  ObjectsTest() { volume_.start(); }
+
+  Objects& objects() { return volume_->objects(); }
+  static ObjectName name(std::string_view key) { return {"s3", std::string(key)}; }
+  static std::string md5(std::string_view content) { return net::hex(net::md5(testing::bytes_of(content))); }
+  Object put(std::string_view key, std::string_view content, PutFacts facts = {}) {
+    const auto writer = testing::must(objects().put(name(key)));
+    testing::must(writer->write(testing::bytes_of(content)));
+    facts.etag = md5(content);
+    return testing::must(writer->commit(facts, {}, ObjectDurability::kSync));
+  }
+  Result<Object> try_head(std::string_view key) {
+    bool not_modified = false;
+    return objects().head(name(key), {}, &not_modified);
+  }
+  Object head(std::string_view key) { return testing::must(try_head(key)); }
+  std::string get(std::string_view key) {
+    bool not_modified = false;
+    const auto reader = testing::must(objects().open(name(key), {}, &not_modified));
+    std::string content(reader->object().size, '\0');
+    content.resize(testing::must(reader->read(0, std::as_writable_bytes(std::span(content)))));
+    return content;
+  }
+  std::vector<std::string> keys(ListObjects query = {}) {
+    query.bucket = "s3";
+    std::vector<std::string> keys;
+    for (const auto& entry : testing::must(objects().list(query)).objects) keys.push_back(entry.key);
+    return keys;
+  }
+  std::string read_file(InodeId inode) {
+    const auto file = testing::must(volume_->open_file(inode, {.access = Access::kRead}));
+    return testing::MemoryVolume::read(*file);
+  }
+  void write_file(InodeId inode, std::string_view content) {
+    const auto file = testing::must(volume_->open_file(inode, {.access = Access::kWrite, .truncate = true}));
+    testing::must(file->write(0, testing::bytes_of(content)));
+    testing::must(file->flush());
+    file->close();
+  }
+  void restart() {
+    volume_->stop(volume_.later());
+    volume_.crash();
+    volume_.start();
+  }
+
+  testing::MemoryVolume volume_;
+};
+
+TEST_F(ObjectsTest, an_object_is_a_file_and_a_file_an_object) {
+  put("a/b", "by S3");
+  const InodeId a = volume_.find(volume_.root(), "a");
+  EXPECT_EQ(read_file(volume_.find(a, "b")), "by S3");
+  volume_.put(a, "c", "by POSIX");
+  EXPECT_EQ(get("a/c"), "by POSIX");
+  EXPECT_EQ(keys(), (std::vector<std::string>{"a/b", "a/c"}));
+  volume_.drain();
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"a/b", "a/c"}));
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+TEST_F(ObjectsTest, a_file_that_was_never_closed_is_no_object) {
+  const auto created = testing::must(
+      volume_->create(volume_.root(), "a", 0644, testing::MemoryVolume::kCaller, {.access = Access::kWrite}));
+  testing::must(created.file->write(0, testing::bytes_of("half")));
+  EXPECT_FALSE(try_head("a").has_value());
+  EXPECT_EQ(keys(), std::vector<std::string>{});
+  // But the name is taken.
+  const auto writer = testing::must(objects().put(name("a")));
+  const auto exclusive = writer->commit({.etag = md5("")}, {.if_none_match = {"*"}}, ObjectDurability::kWrite);
+  EXPECT_TRUE(failed_with(exclusive, ErrorCode::kPrecondition));
+  testing::must(created.file->flush());
+  EXPECT_EQ(get("a"), "half");
+  created.file->close();
+}
+
+TEST_F(ObjectsTest, what_is_put_over_an_open_file_leaves_its_readers_what_they_had) {
+  const InodeId old = volume_.put(volume_.root(), "a", "old");
+  const auto file = testing::must(volume_->open_file(old, {.access = Access::kRead}));
+  put("a", "new");
+  EXPECT_EQ(testing::MemoryVolume::read(*file), "old");
+  EXPECT_EQ(read_file(volume_.find(volume_.root(), "a")), "new");
+  file->close();
+}
+
+TEST_F(ObjectsTest, a_file_keeps_owner_and_permissions_when_an_object_replaces_it) {
+  volume_.put(volume_.root(), "a", "old");
+  testing::must(volume_->set_attributes(volume_.find(volume_.root(), "a"), {.permissions = 0600, .uid = 7, .gid = 8}, {}));
+  put("a", "new");
+  const auto now = testing::must(volume_->lookup(volume_.root(), "a")).attributes;
+  EXPECT_EQ(now.permissions, 0600u);
+  EXPECT_EQ(now.uid, 7u);
+  EXPECT_EQ(now.gid, 8u);
+}
+
+TEST_F(ObjectsTest, an_etag_is_the_same_across_rename_upload_and_restart) {
+  const std::string etag = put("a", "content").etag;
+  EXPECT_EQ(etag, md5("content"));
+  const InodeId file = volume_.put(volume_.root(), "b", "by POSIX");
+  const std::string opaque = head("b").etag;
+  EXPECT_TRUE(opaque.contains('-'));
+  volume_.put_object("found", "in the bucket");
+  volume_.options.names.sync_interval = Duration::zero();
+  restart();
+  const std::string found = head("found").etag;
+  EXPECT_EQ(found, testing::must(volume_.bucket.head("found", volume_.later())).info.etag);
+  const auto check = [&](const std::string& suffix) {
+    EXPECT_EQ(head("a" + suffix).etag, etag);
+    EXPECT_EQ(head("b" + suffix).etag, opaque);
+    EXPECT_EQ(head("found" + suffix).etag, found);
+  };
+  check("");
+  volume_.drain();
+  check("");
+  for (const std::string name : {"a", "b", "found"})
+    testing::must(volume_->rename(volume_.root(), name, volume_.root(), name + "2", meta::RenameMode::kReplace));
+  check("2");
+  volume_.drain();
+  check("2");
+  restart();
+  check("2");
+  // Opening for write is no change yet.
+  const auto open = testing::must(volume_->open_file(file, {.access = Access::kReadWrite}));
+  check("2");
+  open->close();
+}
+
+TEST_F(ObjectsTest, content_that_posix_writes_has_an_etag_of_its_own_and_keeps_headers_and_tags) {
+  PutFacts facts{.headers = {.content_type = "text/plain", .user = {{"k", "v"}}}, .tags = {{"t", "1"}}};
+  facts.checksum = ObjectChecksum{.value = "value"};
+  put("a", "by S3", facts);
+  const Object before = head("a");
+  write_file(before.inode, "by POSIX");
+  const Object after = head("a");
+  EXPECT_EQ(after.inode, before.inode);
+  EXPECT_NE(after.etag, before.etag);
+  EXPECT_TRUE(after.etag.contains('-'));
+  EXPECT_EQ(after.checksum, std::nullopt);
+  EXPECT_EQ(after.headers.content_type, "text/plain");
+  EXPECT_EQ(after.headers.user.at("k"), "v");
+  EXPECT_EQ(after.tags, 1u);
+  EXPECT_EQ(get("a"), "by POSIX");
+  write_file(before.inode, "once more");
+  EXPECT_NE(head("a").etag, after.etag);
+}
+
+TEST_F(ObjectsTest, user_metadata_of_other_tools_sets_attributes_and_shows_them) {
+  put("a", "x", {.headers = {.user = {{"mode", "33216"}, {"uid", "7"}, {"gid", "8"}, {"mtime", "1700000000.5"}}}});
+  const auto attributes = testing::must(volume_->lookup(volume_.root(), "a")).attributes;
+  EXPECT_EQ(attributes.permissions, 0700u);
+  EXPECT_EQ(attributes.uid, 7u);
+  EXPECT_EQ(attributes.gid, 8u);
+  EXPECT_EQ(attributes.mtime_ns, 1'700'000'000'500'000'000);
+  EXPECT_EQ(head("a").headers.user.at("mtime"), "1700000000.5");
+  testing::must(volume_->set_attributes(attributes.inode, {.permissions = 0640, .mtime_ns = 5'000'000'000}, {}));
+  const auto user = head("a").headers.user;
+  EXPECT_EQ(user.at("mode"), "33184");
+  EXPECT_EQ(user.at("uid"), "7");
+  EXPECT_EQ(user.at("mtime"), "5.000000000");
+  // What is none of them is a word like any other; what nobody put is shown of files alone.
+  put("b", "x", {.headers = {.user = {{"mode", "dark"}}}});
+  EXPECT_EQ(head("b").headers.user, (std::map<std::string, std::string>{{"mode", "dark"}}));
+  volume_.put(volume_.root(), "c", "x");
+  EXPECT_EQ(head("c").headers.user.at("mode"), "33188");
+  // No file becomes set-user-ID by being put.
+  put("d", "x", {.headers = {.user = {{"mode", "35309"}}}});
+  EXPECT_EQ(testing::must(volume_->lookup(volume_.root(), "d")).attributes.permissions, 0755u);
+}
+
+TEST_F(ObjectsTest, directories_of_the_mount_are_markers_and_those_on_the_way_have_no_object) {
+  const InodeId made = volume_.make_directory(volume_.root(), "made");
+  put("made/a", "x");
+  put("implicit/a", "x");
+  EXPECT_EQ(keys(), (std::vector<std::string>{"implicit/a", "made/", "made/a"}));
+  volume_.drain();
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"implicit/a", "made/", "made/a"}));
+  for (const std::string_view key : {"made/a", "implicit/a"}) testing::must(objects().erase(name(key), {}, ObjectDurability::kSync));
+  EXPECT_EQ(keys(), (std::vector<std::string>{"made/"}));
+  EXPECT_TRUE(volume_.there(volume_.root(), "made"));
+  EXPECT_FALSE(volume_.there(volume_.root(), "implicit"));
+  // What POSIX unlinks leaves its directory.
+  put("implicit/b", "x");
+  const InodeId implicit = volume_.find(volume_.root(), "implicit");
+  testing::must(volume_->unlink(implicit, "b"));
+  EXPECT_TRUE(volume_.there(volume_.root(), "implicit"));
+  EXPECT_EQ(keys(), (std::vector<std::string>{"made/"}));
+  testing::must(objects().erase(name("made/"), {}, ObjectDurability::kSync));
+  EXPECT_FALSE(volume_.there(volume_.root(), "made"));
+  (void)made;
+  volume_.drain();
+  EXPECT_EQ(volume_.keys(), std::vector<std::string>{});
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+TEST_F(ObjectsTest, objects_of_the_bucket_are_found_on_the_way) {
+  testing::MemoryVolume fresh;
+  for (const char* key : {"a", "d/e/f", "d/e/g", "d/h", "z"}) fresh.put_object(key, "in the bucket");
+  fresh.start();
+  const auto found = [&](ListObjects query) {
+    query.bucket = "s3";
+    std::vector<std::string> keys;
+    const auto listing = testing::must(fresh->objects().list(query));
+    for (const auto& entry : listing.objects) keys.push_back(entry.key);
+    keys.insert(keys.end(), listing.common_prefixes.begin(), listing.common_prefixes.end());
+    return keys;
+  };
+  EXPECT_EQ(found({.delimiter = "/"}), (std::vector<std::string>{"a", "z", "d/"}));
+  EXPECT_EQ(found({}), (std::vector<std::string>{"a", "d/e/f", "d/e/g", "d/h", "z"}));
+  bool not_modified = false;
+  auto reader = testing::must(fresh->objects().open({"s3", "d/e/g"}, {}, &not_modified));
+  std::string content(100, '\0');
+  content.resize(testing::must(reader->read(0, std::as_writable_bytes(std::span(content)))));
+  EXPECT_EQ(content, "in the bucket");
+  EXPECT_NE(reader->local_file(), nullptr);
+  reader.reset();
+  // Erasing the last one below takes directories along that only a prefix made.
+  for (const char* key : {"d/e/f", "d/e/g", "d/h"}) testing::must(fresh->objects().erase(name(key), {}, ObjectDurability::kSync));
+  EXPECT_EQ(found({}), (std::vector<std::string>{"a", "z"}));
+  EXPECT_FALSE(fresh.there(fresh.root(), "d"));
+  fresh.drain();
+  EXPECT_EQ(fresh.keys(), (std::vector<std::string>{"a", "z"}));
+}
+
+TEST_F(ObjectsTest, a_put_that_must_be_persisted_is_when_it_returns) {
+  testing::must(volume_->set_rules_document(R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "WRITE_BACK"},
+      "pathRules": [{"path": "/s3/through/**", "policyMode": "WRITE_THROUGH"},
+                    {"path": "/s3/none/**", "policyMode": "NO_CACHE"}, {"path": "/s3/here/**", "policyMode": "TRANSIENT"}]})"));
+  put("through/a", "x");
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"through/a"}));
+  put("none/a", "x");
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"none/a", "through/a"}));
+  EXPECT_EQ(get("none/a"), "x");
+  const auto writer = testing::must(objects().put(name("b")));
+  testing::must(writer->commit({.etag = md5("")}, {}, ObjectDurability::kPersist));
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"b", "none/a", "through/a"}));
+  put("here/a", "x");
+  EXPECT_EQ(head("here/a").state, meta::FileState::kTransient);
+  volume_.drain();
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"b", "none/a", "through/a"}));
+}
+
+TEST_F(ObjectsTest, what_is_put_again_before_it_was_persisted_is_uploaded_once) {
+  put("a", "first");
+  volume_.drain();
+  put("a", "second");
+  volume_.drain();
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"a"}));
+  std::string content(6, '\0');
+  testing::must(volume_.bucket.get("a", 0, std::as_writable_bytes(std::span(content)), {}, volume_.later(), nullptr));
+  EXPECT_EQ(content, "second");
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+}  // namespace
+}  // namespace weir::volume
