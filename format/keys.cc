@@ -31,6 +31,9 @@ enum Table : char {
   kFurtherName = 'E',
   kLinkGroup = 'R',
   kObjectFacts = 'F',
+  kObjectUpload = 'b',
+  kObjectUploadPart = 'c',
+  kObjectParts = 'd',
 };
 
 template <typename T>
@@ -201,6 +204,36 @@ KeyRange removal_range() { return table_range(kRemoval); }
 
 std::string object_facts_key(InodeId inode) { return id_key(kObjectFacts, inode.value()); }
 KeyRange object_facts_range() { return table_range(kObjectFacts); }
+
+std::string object_parts_key(InodeId inode, uint32_t first_number) {
+  std::string key = id_key(kObjectParts, inode.value());
+  append_be(key, first_number);
+  return key;
+}
+KeyRange object_parts_range(InodeId inode) { return prefix_range(id_key(kObjectParts, inode.value())); }
+
+std::string object_upload_key(MountId mount, std::string_view object_key, std::string_view upload_id) {
+  std::string key = mount_name_key(kObjectUpload, mount, object_key);
+  key += '\0';
+  key += upload_id;
+  return key;
+}
+KeyRange object_upload_range(MountId mount) { return prefix_range(mount_name_key(kObjectUpload, mount, {})); }
+KeyRange object_upload_range() { return table_range(kObjectUpload); }
+Result<UploadEntry> parse_object_upload_key(std::string_view key) {
+  const size_t end = key.size() < 5 ? std::string_view::npos : key.find('\0', 5);
+  if (end == std::string_view::npos || key[0] != kObjectUpload) return fail(ErrorCode::kCorrupt, "upload key of the wrong form");
+  return UploadEntry{MountId(static_cast<uint32_t>(read_be(key.substr(1, 4)))), std::string(key.substr(5, end - 5)),
+                     std::string(key.substr(end + 1))};
+}
+
+std::string object_upload_part_key(uint64_t upload, uint32_t number) {
+  std::string key = id_key(kObjectUploadPart, upload);
+  append_be(key, number);
+  return key;
+}
+KeyRange object_upload_part_range(uint64_t upload) { return prefix_range(id_key(kObjectUploadPart, upload)); }
+KeyRange object_upload_part_range() { return table_range(kObjectUploadPart); }
 
 std::string mount_key(MountId mount) { return mount_name_key(kMount, mount, {}); }
 KeyRange mount_range() { return table_range(kMount); }

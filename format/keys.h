@@ -94,6 +94,21 @@ KeyRange removal_range();
 
 std::string object_facts_key(InodeId inode);
 KeyRange object_facts_range();
+std::string object_parts_key(InodeId inode, uint32_t first_number);
+KeyRange object_parts_range(InodeId inode);
+// Uploads sort by key, then by id, which is text.
+std::string object_upload_key(MountId mount, std::string_view object_key, std::string_view upload_id);
+KeyRange object_upload_range(MountId mount);
+KeyRange object_upload_range();
+struct UploadEntry {
+  MountId mount;
+  std::string object_key;
+  std::string upload_id;
+};
+Result<UploadEntry> parse_object_upload_key(std::string_view key);
+std::string object_upload_part_key(uint64_t upload, uint32_t number);
+KeyRange object_upload_part_range(uint64_t upload);
+KeyRange object_upload_part_range();
 
 std::string mount_key(MountId mount);
 KeyRange mount_range();

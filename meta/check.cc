@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <optional>
+#include <set>
 
 #include "format/keys.h"
 #include "kv/run_txn.h"
@@ -51,6 +52,9 @@ class Looker {
         {format::xattr_range({}).begin[0], &Looker::xattr_row},
         {format::part_digests_range({}).begin[0], &Looker::part_digests_row},
         {format::object_facts_range().begin[0], &Looker::object_facts_row},
+        {format::object_parts_range({}).begin[0], &Looker::object_parts_row},
+        {format::object_upload_range().begin[0], &Looker::object_upload_row},
+        {format::object_upload_part_range().begin[0], &Looker::object_upload_part_row},
         {format::owner_range({}, "").begin[0], &Looker::owner_row},
         {format::claim_range({}, "").begin[0], &Looker::claim_row},
         {format::writing_range().begin[0], &Looker::writing_row},
@@ -432,6 +436,48 @@ class Looker {
       return report(*inode, "object_facts_stray", "an object that nothing more is known of has no row", "one");
     return {};
   }
+  Result<void> object_parts_row(const std::string& key, const std::string& value) {
+    TRY(format::decode<format::ObjectParts>(value));
+    TRY_ASSIGN(const InodeId id, format::parse_id_key(std::string_view(key).substr(0, 9)));
+    TRY_ASSIGN(const auto inode, inode_of(id, "object_facts_stray", "parts of an object"));
+    if (inode && inode->object().parts() == 0)
+      return report(*inode, "object_facts_stray", "an object that was not put in parts has none", "a row");
+    return {};
+  }
+
+  // --- uploads
+
+  Result<void> object_upload_row(const std::string& key, const std::string& value) {
+    TRY(format::decode<format::ObjectUpload>(value));
+    TRY_ASSIGN(const auto entry, format::parse_object_upload_key(key));
+    TRY_ASSIGN(const bool mounted, has(format::mount_key(entry.mount)));
+    if (mounted) return {};
+    return report({.kind = "upload_stray", .key = entry.object_key, .expected = "a mount point", .found = "none"});
+  }
+
+  // Which upload a part is of is not in its row, so all are asked.
+  Result<void> object_upload_part_row(const std::string& key, const std::string& value) {
+    TRY_ASSIGN(const auto part, format::decode<format::ObjectPart>(value));
+    if (!uploads_) {
+      uploads_.emplace();
+      auto range = format::object_upload_range();
+      for (bool more = true; more;) {
+        TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = kSnapshot}));
+        for (const auto& row : page.rows) {
+          const auto upload = format::decode<format::ObjectUpload>(row.value);
+          if (upload) uploads_->insert(upload->id());
+        }
+        more = page.more;
+        if (more) range.begin = kv::key_after(page.rows.back().key);
+      }
+    }
+    TRY_ASSIGN(const InodeId upload, format::parse_id_key(std::string_view(key).substr(0, 9)));
+    if (uploads_->contains(upload.value())) return {};
+    return report({.kind = "upload_part_stray",
+                   .expected = "part " + std::to_string(part.number()) + " is of an upload",
+                   .found = "no such upload"});
+  }
+
   Result<void> orphan_row(const std::string& key, const std::string&) {
     TRY(inode_of(key, "orphan_stray", "an orphan's row"));
     return {};
@@ -582,6 +628,7 @@ class Looker {
   Check::Look& look_;
   std::string row_;
   std::map<InodeId, Place> places_;
+  std::optional<std::set<uint64_t>> uploads_;       // ids of all
   std::optional<std::vector<std::string>> claims_;  // keys of all claims that jobs hold, sorted
 };
 

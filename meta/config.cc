@@ -1,4 +1,5 @@
 #include "meta/namespace.h"
+#include "meta/object_tables.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
@@ -181,6 +182,22 @@ Result<void> Namespace::forget_mount(InodeId directory, MountId mount,
     } else {
       directories.insert(directories.end(), below.begin(), below.end());
     }
+  }
+  // Objects that were being put in parts.
+  for (bool more = true; more;) {
+    std::vector<LocalFileId> local_files;
+    TRY_ASSIGN(more, run_operation(kv_, clock_, [&](Tables& tables) -> Result<bool> {
+      local_files.clear();
+      const auto range = format::object_upload_range(mount);
+      TRY_ASSIGN(const auto page, tables.txn().get_range(range.begin, range.end, {.rows_max = 1}));
+      for (const auto& row : page.rows) {
+        TRY_ASSIGN(const auto entry, format::parse_object_upload_key(row.key));
+        TRY_ASSIGN(const auto upload, format::decode<format::ObjectUpload>(row.value));
+        TRY_ASSIGN(local_files, ObjectTables(tables).erase_upload(mount, entry.object_key, entry.upload_id, upload));
+      }
+      return page.more;
+    }));
+    for (const LocalFileId file : local_files) forget(file);
   }
   // Owners, with the entries of those that were to be erased.
   for (bool more = true; more;) {

@@ -24,6 +24,10 @@ bool is_no_bucket(const Error& error) {
   return error == ErrorCode::kNotFound && error.context().starts_with(kNoBucket);
 }
 
+bool is_no_upload(const Error& error) {
+  return error == ErrorCode::kNotFound && error.context().starts_with(kNoUpload);
+}
+
 bool has_marker(const Inode& directory) {
   return directory.has_home() || directory.queued() != format::NOT_QUEUED || !directory.claimed_key().empty() ||
          directory.transient();
@@ -111,6 +115,35 @@ Result<ObjectNamespace::Loaded> ObjectNamespace::load(InodeId inode) {
   });
 }
 
+Result<std::vector<format::ObjectPart>> ObjectNamespace::parts(const Inode& inode, uint32_t after, size_t parts_max) {
+  return read_operation(names_.kv(), names_.clock(), [&](Tables& tables) -> Result<std::vector<format::ObjectPart>> {
+    std::vector<format::ObjectPart> parts;
+    const InodeId id(inode.id());
+    TRY_ASSIGN(const auto now, tables.find_inode(id));
+    if (!now || now->content_version() != inode.content_version())
+      return fail(ErrorCode::kStale, "the object is another one by now");
+    if (now->object().parts() == 0 || parts_max == 0) return parts;
+    // The row that has the number itself, or the first one behind it.
+    const auto all = format::object_parts_range(id);
+    std::string begin = all.begin;
+    TRY_ASSIGN(const auto first, tables.txn().get_range(all.begin, kv::key_after(format::object_parts_key(id, after)),
+                                                        {.rows_max = 1, .direction = kv::Direction::kReverse}));
+    if (!first.rows.empty()) begin = first.rows.front().key;
+    for (bool more = true; more && parts.size() < parts_max;) {
+      TRY_ASSIGN(const auto page, tables.txn().get_range(begin, all.end));
+      for (const auto& row : page.rows) {
+        TRY_ASSIGN(const auto some, format::decode<format::ObjectParts>(row.value));
+        for (const auto& part : some.parts()) {
+          if (part.number() > after && parts.size() < parts_max) parts.push_back(part);
+        }
+      }
+      more = page.more;
+      if (more) begin = kv::key_after(page.rows.back().key);
+    }
+    return parts;
+  });
+}
+
 Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::string_view key, const ObjectPut& put,
                                              const Incumbent& incumbent, const ObjectGuard& guard,
                                              kv::Durability durability) {
@@ -125,6 +158,11 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
         TRY_ASSIGN(const KeyPath path, KeyPath::parse(key));
         TRY_ASSIGN(auto place, objects.walk(top, path));
         ObjectCommitted committed;
+        const MountId mount(top.lower().mount());
+        if (put.upload) {
+          TRY_ASSIGN(const auto upload, objects.load_upload(mount, key, put.upload->id));
+          TRY(objects.erase_upload(mount, key, put.upload->id, upload));
+        }
         std::optional<Inode> there;
         if (place.dentry) {
           TRY_ASSIGN(there, tables.find_inode(place.dentry->inode));
@@ -156,7 +194,7 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
           if (there) {
             TRY_ASSIGN(committed.replaced,
                        tables.remove_entry(parent_id, path.names.back(), *place.dentry, incumbent.in_use == InUse::kYes));
-            TRY(objects.spare_replaced(MountId(top.lower().mount()), key, kReplacedGraceNs));
+            TRY(objects.spare_replaced(mount, key, kReplacedGraceNs));
             committed.replaced->erases_object = false;
           }
           TRY(Tables::check_free_name(parent, path.names.back()));
@@ -185,6 +223,7 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
         if (!path.directory) inode.mutable_object()->set_etag(put.etag);
         inode.mutable_object()->set_content_version(inode.content_version());
         objects.put_facts(inode, put.facts);
+        if (put.upload) objects.put_parts(inode, put.upload->parts);
         // Written now: the walk to the path must see this record.
         tables.put_inode(inode);
         TRY_ASSIGN(committed.policy, tables.policy_of(inode, *rules));

@@ -9,7 +9,8 @@
 // store's when it was found, kept when the object is copied elsewhere; else, of content that POSIX wrote, a digest of volume,
 // inode and version of the content, and "-0". Not there is a file that was never committed.
 //
-// Threads, errors and crashes as meta/namespace.h; besides: kNotFound with is_no_bucket() where the bucket is missing.
+// Threads, errors and crashes as meta/namespace.h; besides: kNotFound with is_no_bucket() where the bucket is missing, with
+// is_no_upload() where the upload is.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,7 @@
 namespace weir::meta {
 
 bool is_no_bucket(const Error& error);
+bool is_no_upload(const Error& error);
 
 // A file whose content some commit, or the bucket, has told; anything else that is not an implicit directory.
 bool is_object(const Inode& inode);
@@ -81,6 +83,12 @@ struct ObjectPut {
   uint32_t file_permissions = 0644;
   uint32_t directory_permissions = 0755;
   Urgency urgency = Urgency::kOrdinary;
+  // Of an object that was put in parts: its upload, which ends with it. kNotFound with is_no_upload() when it did before.
+  struct Upload {
+    std::string id;
+    std::vector<format::ObjectPart> parts;  // in order, at their offsets in the object
+  };
+  std::optional<Upload> upload;
 };
 
 // Names that lead elsewhere now.
@@ -142,6 +150,8 @@ class ObjectNamespace {
     format::ObjectFacts facts;
   };
   Result<Loaded> load(InodeId inode);
+  // Parts behind number `after` of an object that was put in parts, at most `parts_max`. kStale: its content is another one now.
+  Result<std::vector<format::ObjectPart>> parts(const Inode& inode, uint32_t after, size_t parts_max);
 
   // Puts a new file in the place of what the key names, as rename(2) would, with the directories on the way; of an empty one
   // under a directory's key `a/` makes the directory, or gives the one that is there an object. kStale, and what the guard says.
@@ -158,6 +168,36 @@ class ObjectNamespace {
 
   // One snapshot, in the byte order of keys.
   Result<ObjectPage> list(const ObjectQuery& query);
+
+  // --- uploads: object_uploads.cc. Their local files belong to the volume until they are removed here.
+  struct Upload {
+    std::string key;
+    std::string upload_id;
+    format::ObjectUpload record;
+  };
+  Result<Upload> create_upload(std::string_view bucket, std::string_view key, const format::ObjectFacts& facts);
+  Result<Upload> find_upload(std::string_view bucket, std::string_view key, std::string_view upload_id);
+  // Uploads of keys that begin with `prefix`, behind (key_after, id_after), in the order of keys and starts.
+  Result<std::vector<Upload>> uploads(std::string_view bucket, std::string_view prefix, std::string_view key_after,
+                                      std::string_view id_after, size_t uploads_max);
+  // Gives the upload an assembly file unless it has one; returns it as it is then.
+  Result<Upload> set_assembly(std::string_view bucket, std::string_view key, std::string_view upload_id,
+                              LocalFileId local_file, uint64_t stride);
+  Result<std::optional<format::ObjectPart>> find_part(const Upload& upload, uint32_t number);
+  Result<std::vector<format::ObjectPart>> upload_parts(const Upload& upload, uint32_t after, size_t parts_max);
+  // Accepts a part in the place of an earlier one. Returns it with its time, and the local file that held nothing but that one, or 0.
+  struct PartCommitted {
+    format::ObjectPart part;
+    LocalFileId replaced{};
+  };
+  Result<PartCommitted> commit_part(std::string_view bucket, std::string_view key, std::string_view upload_id,
+                                    const format::ObjectPart& part, kv::Durability durability);
+  // Forgets it. Returns its local files.
+  Result<std::vector<LocalFileId>> abort_upload(std::string_view bucket, std::string_view key, std::string_view upload_id);
+  // All uploads, from a sequence of snapshots.
+  Result<void> for_each_upload(const std::function<Result<void>(MountId mount, const Upload& upload)>& visit);
+  // A part whose bytes were lost with the power.
+  Result<void> drop_part(const Upload& upload, uint32_t number);
 
  private:
   Namespace& names_;

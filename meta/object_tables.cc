@@ -1,7 +1,11 @@
 #include "meta/object_tables.h"
 
+#include <algorithm>
+
 namespace weir::meta {
 namespace {
+
+constexpr size_t kPartsOfRow = 400;
 
 Result<std::optional<Tables::DentryRef>> find_child(Tables& tables, InodeId directory, std::string_view name,
                                                     format::DentryKind kind) {
@@ -143,10 +147,53 @@ void ObjectTables::put_facts(Inode& inode, const format::ObjectFacts& facts) {
   summary.set_storage_class(facts.storage_class());
 }
 
+void ObjectTables::put_parts(Inode& inode, const std::vector<format::ObjectPart>& parts) {
+  const InodeId id(inode.id());
+  for (size_t begin = 0; begin < parts.size(); begin += kPartsOfRow) {
+    format::ObjectParts row;
+    for (size_t i = begin; i < std::min(begin + kPartsOfRow, parts.size()); ++i) *row.add_parts() = parts[i];
+    tables_.txn().put(format::object_parts_key(id, parts[begin].number()), format::encode(row));
+  }
+  inode.mutable_object()->set_parts(static_cast<uint32_t>(parts.size()));
+}
+
+Result<format::ObjectUpload> ObjectTables::load_upload(MountId mount, std::string_view key, std::string_view upload_id) {
+  std::optional<std::string> value;
+  if (!upload_id.empty() && !upload_id.contains('\0')) {
+    TRY_ASSIGN(value, tables_.txn().get(format::object_upload_key(mount, key, upload_id)));
+  }
+  if (!value) return fail(ErrorCode::kNotFound, std::string(kNoUpload) + " of '" + std::string(key) + "'");
+  return format::decode<format::ObjectUpload>(*value);
+}
+
+Result<std::vector<LocalFileId>> ObjectTables::erase_upload(MountId mount, std::string_view key, std::string_view upload_id,
+                                                            const format::ObjectUpload& upload) {
+  std::vector<LocalFileId> local_files;
+  if (upload.assembly_file() != 0) local_files.emplace_back(upload.assembly_file());
+  auto range = format::object_upload_part_range(upload.id());
+  const std::string begin = range.begin;
+  for (bool more = true; more;) {
+    TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end));
+    for (const auto& row : page.rows) {
+      TRY_ASSIGN(const auto part, format::decode<format::ObjectPart>(row.value));
+      if (part.local_file() != 0) local_files.emplace_back(part.local_file());
+    }
+    more = page.more;
+    if (more) range.begin = kv::key_after(page.rows.back().key);
+  }
+  tables_.txn().erase_range(begin, range.end);
+  tables_.txn().erase(format::object_upload_key(mount, key, upload_id));
+  return local_files;
+}
+
 Result<void> ObjectTables::content_written(Inode& inode) {
   if (!inode.has_object()) return {};
   format::ObjectSummary& summary = *inode.mutable_object();
   summary.clear_etag();
+  if (summary.parts() != 0) {
+    const auto range = format::object_parts_range(InodeId(inode.id()));
+    tables_.txn().erase_range(range.begin, range.end);
+  }
   summary.clear_parts();
   summary.clear_modified_ns();
   summary.set_content_version(inode.content_version());
@@ -164,6 +211,10 @@ void ObjectTables::content_found(Inode& inode) {
   inode.set_content_version(0);
   if (!inode.has_object()) return;
   put_facts(inode, {});
+  if (inode.object().parts() != 0) {
+    const auto range = format::object_parts_range(InodeId(inode.id()));
+    tables_.txn().erase_range(range.begin, range.end);
+  }
   inode.clear_object();
 }
 

@@ -16,6 +16,8 @@
 
 namespace weir::meta {
 
+inline constexpr std::string_view kNoUpload = "no such upload";
+
 // The names on the way to a key. `a/b/` is the directory `b` in `a`.
 struct KeyPath {
   std::vector<std::string> names;  // at least one
@@ -58,6 +60,13 @@ class ObjectTables {
   Result<format::ObjectFacts> facts(const Inode& inode);
   // Changes the record, the caller puts it.
   void put_facts(Inode& inode, const format::ObjectFacts& facts);
+  void put_parts(Inode& inode, const std::vector<format::ObjectPart>& parts);
+
+  // --- uploads
+  Result<format::ObjectUpload> load_upload(MountId mount, std::string_view key, std::string_view upload_id);
+  // Its rows; returns its local files.
+  Result<std::vector<LocalFileId>> erase_upload(MountId mount, std::string_view key, std::string_view upload_id,
+                                                const format::ObjectUpload& upload);
 
   // The content is another one than that which was put: what was said of it is not so any more. Headers, user metadata and
   // tags stay. Changes the record, the caller puts it.

@@ -130,6 +130,10 @@ Result<void> Tables::erase_inode(const Inode& inode) {
     txn_.erase_range(range.begin, range.end);
   }
   if (inode.object().has_facts()) txn_.erase(format::object_facts_key(id));
+  if (inode.object().parts() != 0) {
+    const auto range = format::object_parts_range(id);
+    txn_.erase_range(range.begin, range.end);
+  }
   count(kInodeCount, -1);
   if (inode.type() == format::REGULAR) count(kByteCount, -static_cast<int64_t>(inode.size()));
   if (inode.link_group().empty()) return {};

@@ -6,8 +6,10 @@
 #include "format/keys.h"
 #include "kv/run_txn.h"
 #include "meta/object_attributes.h"
+#include "meta/object_namespace.h"
 #include "meta/tables.h"
 #include "ufs/s3_names.h"
+#include "volume/objects.h"
 
 namespace weir::volume {
 namespace {
@@ -303,7 +305,15 @@ Result<void> Fsck::check_local_files() {
   suspected_since_ = names_.clock().now();
   TRY(pause());
   TRY(count_inodes([&](const meta::Inode& inode) { strays.erase(LocalFileId(inode.local_file())); }));
+  meta::ObjectNamespace objects(names_, Duration(-1));
+  TRY(objects.for_each_upload([&](MountId, const meta::ObjectNamespace::Upload& upload) -> Result<void> {
+    strays.erase(LocalFileId(upload.record.assembly_file()));
+    TRY_ASSIGN(const auto parts, objects.upload_parts(upload, 0, kObjectPartsMax));
+    for (const auto& part : parts) strays.erase(LocalFileId(part.local_file()));
+    return {};
+  }));
   for (const LocalFileId file : strays) {
+    if (options_.is_being_filled && options_.is_being_filled(file)) continue;
     const auto stat = pages_.stat(file);
     if (failed_with(stat, ErrorCode::kNotFound)) continue;
     tell({.kind = "file_stray",

@@ -34,6 +34,8 @@ struct FsckOptions {
   bool foreign_objects = false;
   Duration second_look_after = std::chrono::seconds(1);
   Duration ufs_timeout = std::chrono::seconds(60);  // of one call
+  // Whether a local file is being filled that nothing names yet. May be empty.
+  std::function<bool(LocalFileId)> is_being_filled;
 };
 
 struct FsckSummary {

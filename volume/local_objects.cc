@@ -32,43 +32,47 @@ bool persists_first(meta::WritePolicy policy) {
   return policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
 }
 
-kv::Durability durability_of(ObjectDurability durability) {
-  return durability == ObjectDurability::kWrite ? kv::Durability::kWritten : kv::Durability::kSynced;
-}
-
 }  // namespace
 
-// Fills a local file of its own.
+NewFile::NewFile(LocalObjects& objects, std::shared_ptr<pages::LocalFile> local)
+    : objects_(&objects), local_(std::move(local)) {
+  const std::lock_guard lock(objects.mutex_);
+  objects.being_filled_.insert(local_->id());
+}
+
+NewFile::~NewFile() {
+  if (!local_) return;
+  if (!given_away_) objects_->parts_.pages.remove(local_->id());
+  const std::lock_guard lock(objects_->mutex_);
+  objects_->being_filled_.erase(local_->id());
+}
+
 class LocalPutWriter final : public PutWriter {
  public:
-  LocalPutWriter(LocalObjects& objects, ObjectName name, std::shared_ptr<pages::LocalFile> local)
-      : objects_(objects), name_(std::move(name)), local_(std::move(local)) {}
-  ~LocalPutWriter() override {
-    if (!given_away_) objects_.parts_.pages.remove(local_->id());
-  }
+  LocalPutWriter(LocalObjects& objects, ObjectName name, NewFile file)
+      : objects_(objects), name_(std::move(name)), file_(std::move(file)) {}
 
   Result<void> write(std::span<const std::byte> bytes) override {
     TRY(objects_.parts_.pages.admit(bytes.size(), objects_.options_.admit_slow_max));
-    TRY(local_->write(size_, bytes));
+    TRY(file_->write(size_, bytes));
     size_ += bytes.size();
     return {};
   }
 
   Result<Object> commit(const PutFacts& facts, const ObjectConditions& conditions, ObjectDurability durability) override {
-    if (given_away_) return fail(ErrorCode::kInvalid, "the object was committed already");
+    if (committed_) return fail(ErrorCode::kInvalid, "the object was committed already");
     TRY(objects_.check_wait(name_, durability));
-    // What fails from here on may have happened all the same: recovery, and the next start, know what became of the file.
-    auto committed = objects_.commit(name_, local_, facts, conditions, durability);
-    given_away_ = committed.has_value() || committed.error() == ErrorCode::kMayHaveHappened;
+    auto committed = objects_.commit(name_, *file_, &file_, facts, conditions, durability, {});
+    committed_ = !failed_with(committed, ErrorCode::kWouldWait);
     return committed;
   }
 
  private:
   LocalObjects& objects_;
   const ObjectName name_;
-  const std::shared_ptr<pages::LocalFile> local_;
+  NewFile file_;
   uint64_t size_ = 0;
-  bool given_away_ = false;
+  bool committed_ = false;
 };
 
 // --- finding
@@ -167,14 +171,14 @@ Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name,
     if (loaded->inode.generation() != opened.generation() || loaded->inode.content_version() != opened.content_version())
       continue;
     TRY_ASSIGN(*not_modified, check_read_of(loaded->inode, conditions));
-    return std::make_unique<FileReader>(object_of(name.key, loaded->inode, loaded->facts), *std::move(version));
+    return std::make_unique<FileReader>(object_of(name.key, loaded->inode, loaded->facts), *std::move(version), objects_);
   }
   return fail(moving_target(name));
 }
 
 // --- putting
 
-Result<std::shared_ptr<pages::LocalFile>> LocalObjects::make_local_file() {
+Result<NewFile> LocalObjects::make_local_file() {
   TRY_ASSIGN(const LocalFileId id, parts_.names.new_local_file_id());
   auto local = parts_.pages.create(id);
   for (int tries = 0; failed_with(local, ErrorCode::kNoSpace) && tries < 2; ++tries) {
@@ -182,7 +186,13 @@ Result<std::shared_ptr<pages::LocalFile>> LocalObjects::make_local_file() {
     (void)parts_.pages.admit(1, options_.admit_slow_max);
     local = parts_.pages.create(id);
   }
-  return local;
+  TRY(local);
+  return NewFile(*this, *std::move(local));
+}
+
+bool LocalObjects::is_being_filled(LocalFileId local_file) const {
+  const std::lock_guard lock(mutex_);
+  return being_filled_.contains(local_file);
 }
 
 Result<void> LocalObjects::check_wait(const ObjectName& name, ObjectDurability durability) const {
@@ -195,19 +205,19 @@ Result<void> LocalObjects::check_wait(const ObjectName& name, ObjectDurability d
 Result<std::unique_ptr<PutWriter>> LocalObjects::put(const ObjectName& name) {
   // Asks the store now whatever the commit will want to know.
   TRY(locate(name, meta::WithFacts::kNo));
-  TRY_ASSIGN(auto local, make_local_file());
-  return std::make_unique<LocalPutWriter>(*this, name, std::move(local));
+  TRY_ASSIGN(auto file, make_local_file());
+  return std::make_unique<LocalPutWriter>(*this, name, std::move(file));
 }
 
-Result<Object> LocalObjects::commit(const ObjectName& name, const std::shared_ptr<pages::LocalFile>& local,
-                                    const PutFacts& facts, const ObjectConditions& conditions,
-                                    ObjectDurability durability) {
+Result<Object> LocalObjects::commit(const ObjectName& name, pages::LocalFile& local, NewFile* made, const PutFacts& facts,
+                                    const ObjectConditions& conditions, ObjectDurability durability,
+                                    std::optional<meta::ObjectPut::Upload> upload) {
   TRY(failpoint("objects.filled"));
-  if (durability == ObjectDurability::kSync) TRY(local->sync());
-  TRY_ASSIGN(const io::FileStat stat, local->file().stat());
-  parts_.pages.account(local->id());
+  if (durability == ObjectDurability::kSync) TRY(local.sync());
+  TRY_ASSIGN(const io::FileStat stat, local.file().stat());
+  parts_.pages.account(local.id());
   TRY(failpoint("objects.synced"));
-  meta::ObjectPut put{.local_file = local->id(),
+  meta::ObjectPut put{.local_file = local.id(),
                       .size = stat.size_bytes,
                       .content_ctime_ns = stat.ctime_ns,
                       .allocated_bytes = stat.allocated_bytes,
@@ -216,19 +226,24 @@ Result<Object> LocalObjects::commit(const ObjectName& name, const std::shared_pt
                       .attributes = attributes_of(facts.headers),
                       .caller = {.uid = options_.objects.uid, .gid = options_.objects.gid},
                       .file_permissions = options_.objects.file_permissions,
-                      .directory_permissions = options_.objects.directory_permissions};
+                      .directory_permissions = options_.objects.directory_permissions,
+                      .upload = std::move(upload)};
+  if (put.upload) put.facts.set_upload_id(put.upload->id);
   if (durability == ObjectDurability::kPersist) put.urgency = meta::Urgency::kUrgent;
-  TRY_ASSIGN(const auto committed, commit_once(name, put, guard_of(conditions), durability_of(durability)));
+  const auto committed = commit_once(name, put, guard_of(conditions), durability_of(durability));
+  // From here on the metadata knows of the file, or may: then the next start finds out.
+  const bool known = committed ? committed->takes_local_file : committed.error() == ErrorCode::kMayHaveHappened;
+  if (made != nullptr && known) made->give_away();
+  TRY(committed);
   TRY(failpoint("objects.committed"));
-  if (!committed.takes_local_file) parts_.pages.remove(local->id());
-  announce(committed.changed);
-  const bool waits = durability == ObjectDurability::kPersist || persists_first(committed.policy);
+  announce(committed->changed);
+  const bool waits = durability == ObjectDurability::kPersist || persists_first(committed->policy);
   parts_.persister.wake_for_files(waits ? meta::Urgency::kUrgent : meta::Urgency::kOrdinary);
-  if (waits && committed.policy != meta::WritePolicy::kTransient) {
-    TRY(parts_.persister.wait_persisted(InodeId(committed.inode.id()), Generation(committed.inode.generation()),
+  if (waits && committed->policy != meta::WritePolicy::kTransient) {
+    TRY(parts_.persister.wait_persisted(InodeId(committed->inode.id()), Generation(committed->inode.generation()),
                                         ufs_deadline()));
   }
-  return object_of(name.key, committed.inode, put.facts);
+  return object_of(name.key, committed->inode, put.facts);
 }
 
 Result<meta::ObjectCommitted> LocalObjects::commit_once(const ObjectName& name, const meta::ObjectPut& put,

@@ -3,13 +3,22 @@
 // A put fills a local file that the metadata does not know; its commit is one transaction that gives the file a name. Before that
 // a crash leaves nothing but garbage for the page store to remove.
 //
-// Threads: as Objects. Locks: OpenInode::mutex of what is replaced, over the transaction.
+// Parts of an upload lie at multiples of the first one's size in one assembly file, which becomes the object's when nothing speaks
+// against it; a part that has no place there (its size was not told, or is another, or its place is taken) has a file of its own, and
+// is copied where it belongs when the upload is completed. A place is never written again once its part was accepted.
+//
+// Threads: as Objects. Lock order: Upload::gate, OpenInode::mutex of what is replaced (over the transaction), then leaves.
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
+#include <set>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -24,6 +33,32 @@
 #include "volume/open_files.h"
 
 namespace weir::volume {
+
+class LocalObjects;
+
+// Of the metadata, when an object is acknowledged.
+inline kv::Durability durability_of(ObjectDurability durability) {
+  return durability == ObjectDurability::kWrite ? kv::Durability::kWritten : kv::Durability::kSynced;
+}
+
+// A local file that is being filled. It goes with its owner, unless the metadata knows of it by then, or may.
+class NewFile {
+ public:
+  NewFile(LocalObjects& objects, std::shared_ptr<pages::LocalFile> local);
+  ~NewFile();
+  NewFile(NewFile&& other) noexcept = default;
+  NewFile& operator=(NewFile&&) = delete;
+
+  pages::LocalFile& operator*() const { return *local_; }
+  pages::LocalFile* operator->() const { return local_.get(); }
+  const std::shared_ptr<pages::LocalFile>& shared() const { return local_; }
+  void give_away() { given_away_ = true; }
+
+ private:
+  LocalObjects* objects_;
+  std::shared_ptr<pages::LocalFile> local_;  // null: moved from
+  bool given_away_ = false;
+};
 
 class LocalObjects final : public Objects {
  public:
@@ -74,8 +109,23 @@ class LocalObjects final : public Objects {
   Result<std::vector<ObjectUpload>> uploads(std::string_view bucket, std::string_view prefix, std::string_view key_after,
                                             std::string_view id_after, size_t uploads_max) override;
 
+  // Forgets uploads that were begun longer ago than ObjectsOptions::upload_abandoned_after.
+  void abort_abandoned_uploads();
+  // Whether the local file is being filled, and the metadata does not know of it yet.
+  bool is_being_filled(LocalFileId local_file) const;
+
  private:
   friend class LocalPutWriter;
+  friend class LocalPartWriter;
+  friend class NewFile;
+
+  // What the threads at work on one upload share.
+  struct Upload {
+    std::shared_mutex gate;          // shared: a part is being written or accepted; exclusive: the upload is being ended
+    bool ended = false;              // under `gate`
+    std::mutex mutex;                // leaf, but for the transaction that gives the upload its assembly file
+    std::set<uint32_t> busy_places;  // in the assembly file
+  };
 
   Deadline ufs_deadline() const { return Deadline::after(options_.ufs_timeout); }
   const std::string& volume_id() const { return parts_.names.volume_id(); }
@@ -91,18 +141,47 @@ class LocalObjects final : public Objects {
   // kWouldWait on a thread that must not wait, if a write of the key is acknowledged only when it is persisted.
   Result<void> check_wait(const ObjectName& name, ObjectDurability durability) const;
 
-  Result<std::shared_ptr<pages::LocalFile>> make_local_file();
-  // Gives the local file the name; the content is as durable as is asked for when the object is.
-  Result<Object> commit(const ObjectName& name, const std::shared_ptr<pages::LocalFile>& local, const PutFacts& facts,
-                        const ObjectConditions& conditions, ObjectDurability durability);
+  Result<NewFile> make_local_file();
+  // Gives the local file the name; the content is as durable as is asked for when the object is. `made` is the file's owner, null
+  // where the metadata knows of it already.
+  Result<Object> commit(const ObjectName& name, pages::LocalFile& local, NewFile* made, const PutFacts& facts,
+                        const ObjectConditions& conditions, ObjectDurability durability,
+                        std::optional<meta::ObjectPut::Upload> upload);
   Result<meta::ObjectCommitted> commit_once(const ObjectName& name, const meta::ObjectPut& put,
                                             const meta::ObjectGuard& guard, kv::Durability durability);
   Result<void> erase_object(const ObjectName& name, const ObjectConditions& conditions, kv::Durability durability);
   void announce(const meta::ChangedNames& changed);
 
+  // --- object_copy.cc
+  Result<Object> change_facts(const ObjectName& name, const CopyOptions& options);
+  // The whole content, into `to`. kStale: it changed meanwhile.
+  Result<void> copy_content(ObjectReader& reader, pages::LocalFile& to);
+
+  // --- object_uploads.cc
+  using Chosen = std::vector<format::ObjectPart>;
+  std::shared_ptr<Upload> shared_upload(uint64_t id);
+  Result<LocalFileId> assembly_of(const ObjectName& name, meta::ObjectNamespace::Upload& upload, uint64_t part_bytes);
+  Result<Object> completed_before(const ObjectName& name, std::string_view upload_id);
+  Result<Chosen> choose_parts(const std::vector<format::ObjectPart>& accepted, const CompleteOptions& options) const;
+  // The local file that holds the chosen parts one behind the other.
+  struct Assembled {
+    std::shared_ptr<pages::LocalFile> local;
+    std::optional<NewFile> made;
+  };
+  Result<Assembled> assemble(const meta::ObjectNamespace::Upload& upload, const Upload& shared,
+                             const std::vector<format::ObjectPart>& accepted, const Chosen& chosen);
+
+  // More than this is not copied or summed up on a thread that must not wait.
+  static constexpr uint64_t kCopiedAtOnceMax = 8 << 20;
+  Result<void> copy_bytes(const io::File& from, uint64_t from_offset, const io::File& to, uint64_t offset, uint64_t size);
+
   const Parts parts_;
   const VolumeOptions& options_;
   meta::ObjectNamespace objects_;
+
+  mutable std::mutex mutex_;  // leaf
+  std::set<LocalFileId> being_filled_;
+  std::map<uint64_t, std::weak_ptr<Upload>> uploads_;
 };
 
 }  // namespace weir::volume

@@ -48,6 +48,18 @@ void show_attributes(std::map<std::string, std::string>& user, const meta::Inode
   }
 }
 
+void put_all(google::protobuf::RepeatedPtrField<format::NamedValue>& values,
+             const std::map<std::string, std::string>& map) {
+  values.Clear();
+  for (const auto& [name, value] : map) {
+    format::NamedValue& named = *values.Add();
+    named.set_name(name);
+    named.set_value(value);
+  }
+}
+
+}  // namespace
+
 ObjectHeaders headers_of(const format::ObjectFacts& record) {
   ObjectHeaders headers{.content_type = record.content_type(),
                         .content_encoding = record.content_encoding(),
@@ -73,17 +85,12 @@ format::ChecksumAlgorithm to_record(ChecksumAlgorithm algorithm) {
   return format::NO_CHECKSUM;
 }
 
-void put_all(google::protobuf::RepeatedPtrField<format::NamedValue>& values,
-             const std::map<std::string, std::string>& map) {
-  values.Clear();
-  for (const auto& [name, value] : map) {
-    format::NamedValue& named = *values.Add();
-    named.set_name(name);
-    named.set_value(value);
-  }
+ObjectPart part_of(const format::ObjectPart& record) {
+  ObjectPart part{.number = record.number(), .size = record.size(), .etag = record.etag(), .modified_ns = record.modified_ns()};
+  if (const auto algorithm = algorithm_of(record.checksum_algorithm()))
+    part.checksum = ObjectChecksum{.algorithm = *algorithm, .value = record.checksum()};
+  return part;
 }
-
-}  // namespace
 
 void set_headers(format::ObjectFacts& record, const ObjectHeaders& headers) {
   record.set_content_type(headers.content_type);

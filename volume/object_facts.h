@@ -24,7 +24,10 @@ void set_checksum(format::ObjectFacts& record, const std::optional<ObjectChecksu
 
 ObjectTags tags_of(const format::ObjectFacts& record);
 std::optional<ObjectChecksum> checksum_of(const format::ObjectFacts& record);
+ObjectHeaders headers_of(const format::ObjectFacts& record);
 std::optional<ChecksumAlgorithm> algorithm_of(format::ChecksumAlgorithm algorithm);
+format::ChecksumAlgorithm to_record(ChecksumAlgorithm algorithm);
+ObjectPart part_of(const format::ObjectPart& record);
 
 // What user metadata says of the attributes. Never set-user-ID and set-group-ID: who may put is not who may make such files.
 meta::AttributeChange attributes_of(const ObjectHeaders& headers);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "meta/object_namespace.h"
 #include "volume/file_version.h"
 #include "volume/objects.h"
 
@@ -38,8 +39,8 @@ class BodyReader final : public ObjectReader {
 
 class FileReader final : public ObjectReader {
  public:
-  FileReader(Object object, std::unique_ptr<FileVersion> version)
-      : object_(std::move(object)), version_(std::move(version)) {}
+  FileReader(Object object, std::unique_ptr<FileVersion> version, meta::ObjectNamespace& objects)
+      : object_(std::move(object)), version_(std::move(version)), objects_(objects) {}
 
   const Object& object() const override { return object_; }
   const io::File* local_file() const override { return version_->local_file(); }
@@ -54,6 +55,7 @@ class FileReader final : public ObjectReader {
  private:
   const Object object_;
   const std::unique_ptr<FileVersion> version_;
+  meta::ObjectNamespace& objects_;
 };
 
 }  // namespace weir::volume

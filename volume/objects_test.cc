@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <vector>
+
+#include "base/failpoint.h"
 #include "net/digest.h"
 #include "net/encoding.h"
 #include "testing/memory_volume.h"
@@ -34,6 +38,19 @@ class ObjectsTest : public ::testing::Test {
     std::string content(reader->object().size, '\0');
     content.resize(testing::must(reader->read(0, std::as_writable_bytes(std::span(content)))));
     return content;
+  }
+  std::string upload(std::string_view key) { return testing::must(objects().create_upload(name(key), {})); }
+  Result<void> try_put_part(std::string_view key, std::string_view id, uint32_t number, std::string_view content) {
+    TRY_ASSIGN(const auto writer, objects().put_part(name(key), id, number, content.size()));
+    TRY(writer->write(testing::bytes_of(content)));
+    TRY(writer->commit(md5(content), {}, ObjectDurability::kSync));
+    return {};
+  }
+  Result<Object> try_complete(std::string_view key, std::string_view id, const std::vector<std::string>& parts) {
+    CompleteOptions options;
+    for (const std::string& part : parts)
+      options.parts.push_back({.number = static_cast<uint32_t>(options.parts.size() + 1), .etag = md5(part)});
+    return objects().complete_upload(name(key), id, options);
   }
   std::vector<std::string> keys(ListObjects query = {}) {
     query.bucket = "s3";
@@ -262,6 +279,124 @@ TEST_F(ObjectsTest, what_is_put_again_before_it_was_persisted_is_uploaded_once) 
   testing::must(volume_.bucket.get("a", 0, std::as_writable_bytes(std::span(content)), {}, volume_.later(), nullptr));
   EXPECT_EQ(content, "second");
   EXPECT_EQ(volume_.fsck(), "");
+}
+
+const std::vector<std::string>& two_parts() {
+  static const std::vector<std::string> parts = {std::string(kObjectPartBytesMin, 'a'), "the end"};
+  return parts;
+}
+
+TEST_F(ObjectsTest, parts_survive_a_restart_and_become_an_object_without_being_copied) {
+  const std::string id = upload("a");
+  testing::must(try_put_part("a", id, 1, two_parts()[0]));
+  volume_.crash();
+  volume_.start();
+  testing::must(try_put_part("a", id, 2, two_parts()[1]));
+  EXPECT_EQ(volume_.fsck(), "");
+  const auto files = volume_.pages().files();
+  ASSERT_EQ(files.size(), 1u);
+  testing::must(try_complete("a", id, two_parts()));
+  EXPECT_EQ(volume_.pages().files(), files);
+  EXPECT_TRUE(get("a") == two_parts()[0] + two_parts()[1]);
+  restart();
+  EXPECT_TRUE(get("a") == two_parts()[0] + two_parts()[1]);
+  EXPECT_EQ(head("a").parts, 2u);
+  EXPECT_EQ(testing::must(try_complete("a", id, two_parts())).etag, head("a").etag);
+  volume_.drain();
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+TEST_F(ObjectsTest, what_an_upload_held_is_freed_with_it) {
+  const std::string aborted = upload("a"), removed = upload("b");
+  testing::must(try_put_part("a", aborted, 1, "first"));
+  testing::must(try_put_part("a", aborted, 1, "again, which has a file of its own"));
+  testing::must(try_put_part("b", removed, 1, "first"));
+  EXPECT_EQ(volume_.pages().files().size(), 3u);
+  testing::must(objects().abort_upload(name("a"), aborted));
+  EXPECT_EQ(volume_.pages().files().size(), 1u);
+  testing::must(volume_->remove_mount("/s3"));
+  EXPECT_EQ(volume_.pages().files().size(), 0u);
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+TEST_F(ObjectsTest, an_abandoned_upload_is_forgotten) {
+  volume_.options.objects.upload_abandoned_after = Duration::zero();
+  volume_.options.orphan_check_period = std::chrono::milliseconds(10);
+  const std::string id = upload("a");
+  testing::must(try_put_part("a", id, 1, "part"));
+  restart();
+  EXPECT_TRUE(volume_.wait([&] { return volume_.pages().files().empty(); }));
+  EXPECT_FALSE(objects().find_upload(name("a"), id).has_value());
+}
+
+TEST_F(ObjectsTest, content_that_posix_writes_has_no_parts) {
+  const std::string id = upload("a");
+  testing::must(try_put_part("a", id, 1, two_parts()[0]));
+  testing::must(try_put_part("a", id, 2, two_parts()[1]));
+  const Object object = testing::must(try_complete("a", id, two_parts()));
+  write_file(object.inode, "by POSIX");
+  EXPECT_EQ(head("a").parts, 0u);
+  volume_.drain();
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+// Stops the story at the n-th step between two durable ones, as a crash would, and looks at what is left.
+TEST_F(ObjectsTest, a_crash_leaves_each_object_as_it_was_or_as_it_was_to_be) {
+  constexpr std::string_view kSteps[] = {"objects.filled",         "objects.synced",      "objects.committed",
+                                         "objects.part_synced",    "objects.part_committed", "objects.part_joined",
+                                         "objects.assembled"};
+  const std::string parts = two_parts()[0] + two_parts()[1];
+  bool finished = false;
+  for (int stop_at = 0; !finished; ++stop_at) {
+    int steps = 0;
+    std::string begun;  // what was being done
+    const auto story = [&]() -> Result<void> {
+      const auto put = [&](std::string_view key, std::string_view content) -> Result<void> {
+        begun = key;
+        TRY_ASSIGN(const auto writer, objects().put(name(key)));
+        TRY(writer->write(testing::bytes_of(content)));
+        TRY(writer->commit({.etag = md5(content)}, {}, ObjectDurability::kSync));
+        return {};
+      };
+      TRY(put("d/a", "first"));
+      TRY(put("d/a", "second"));
+      begun = "p";
+      TRY_ASSIGN(const std::string id, objects().create_upload(name("p"), {}));
+      TRY(try_put_part("p", id, 1, "to be replaced"));
+      TRY(try_put_part("p", id, 2, two_parts()[1]));
+      TRY(try_put_part("p", id, 1, two_parts()[0]));
+      TRY(try_complete("p", id, two_parts()));
+      begun = "";
+      return {};
+    };
+    {
+      std::vector<std::unique_ptr<ArmedFailpoint>> armed;
+      for (const std::string_view step : kSteps) {
+        armed.push_back(std::make_unique<ArmedFailpoint>(std::string(step), [&]() -> Result<void> {
+          return steps++ >= stop_at ? fail(ErrorCode::kCancelled, "the end") : Result<void>();
+        }));
+      }
+      finished = story().has_value();
+    }
+    volume_.crash();
+    volume_.start();
+    const std::string content = try_head("d/a") ? get("d/a") : "";
+    EXPECT_TRUE(content == "second" || (begun == "d/a" && (content.empty() || content == "first"))) << content;
+    EXPECT_TRUE(!try_head("p") || get("p") == parts);
+    EXPECT_TRUE(begun == "p" || begun == "d/a" || try_head("p").has_value());
+    EXPECT_EQ(volume_.fsck({}), "") << "stopped at step " << stop_at;
+    // Whatever was going on is repeated, and works.
+    const auto uploads = testing::must(objects().uploads("s3", "", "", "", 10));
+    for (const auto& left : uploads) testing::must(objects().abort_upload(name(left.key), left.upload_id));
+    testing::must(story());
+    volume_.drain();
+    EXPECT_EQ(volume_.fsck(), "");
+    for (const char* key : {"d/a", "p"}) testing::must(objects().erase(name(key), {}, ObjectDurability::kSync));
+    volume_.drain();
+    EXPECT_TRUE(volume_.wait([&] { return volume_.pages().files().empty(); }));
+    EXPECT_FALSE(volume_.there(volume_.root(), "d"));
+    EXPECT_EQ(volume_.keys(), std::vector<std::string>{});
+  }
 }
 
 }  // namespace

@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 #include "io/file.h"
+#include "meta/object_namespace.h"
+#include "volume/objects.h"
 
 namespace weir::volume {
 namespace {
@@ -24,6 +26,28 @@ Result<bool> machine_restarted(meta::Namespace& names) {
   const std::string boot = this_boot();
   TRY_ASSIGN(const auto last, names.document(kBootDocument));
   return last && *last != boot;
+}
+
+// Local files of objects that are being put in parts are kept. After a restart of the machine parts that were not synced may be
+// lost: those are not accepted any more.
+Result<void> recover_uploads(meta::Namespace& names, pages::PageStore& pages, bool restarted) {
+  meta::ObjectNamespace objects(names, Duration(-1));
+  return objects.for_each_upload([&](MountId, const meta::ObjectNamespace::Upload& upload) -> Result<void> {
+    const LocalFileId assembly(upload.record.assembly_file());
+    if (assembly != LocalFileId(0)) pages.recover(assembly, pages::Pin::kPinned);
+    TRY_ASSIGN(const auto parts, objects.upload_parts(upload, 0, kObjectPartsMax));
+    for (const auto& part : parts) {
+      const LocalFileId own(part.local_file());
+      if (own != LocalFileId(0)) pages.recover(own, pages::Pin::kPinned);
+      if (!restarted) continue;
+      const auto stat = pages.stat(own != LocalFileId(0) ? own : assembly);
+      const uint64_t end = own != LocalFileId(0) ? part.size() : part.offset() + part.size();
+      if (stat && stat->size_bytes >= end) continue;
+      log_error("volume.unsynced_part_lost", {{"key", upload.key}, {"upload", upload.upload_id}, {"part", part.number()}});
+      TRY(objects.drop_part(upload, part.number()));
+    }
+    return {};
+  });
 }
 
 }  // namespace
@@ -99,6 +123,7 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages) {
     ++recovered.quarantined;
     log_error("volume.unsynced_content_lost", {{"inode", inode}, {"local_file", local}});
   }
+  TRY(recover_uploads(names, pages, restarted));
   TRY_ASSIGN(recovered.garbage, pages.finish_recovery());
   // Last, so that a start that was cut short looks again.
   TRY(names.put_document(kBootDocument, this_boot()));

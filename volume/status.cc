@@ -131,6 +131,7 @@ Result<FsckSummary> LocalVolume::fsck(const FsckOptions& options, const FsckList
   FsckOptions plain = options;
   while (plain.path.size() > 1 && plain.path.ends_with('/')) plain.path.pop_back();
   plain.ufs_timeout = options_.ufs_timeout;
+  plain.is_being_filled = [this](LocalFileId file) { return objects_->is_being_filled(file); };
   return Fsck(*names_, pages_, stores_, std::move(plain), std::move(heeding)).run();
 }
 

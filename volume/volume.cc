@@ -92,6 +92,7 @@ Result<void> LocalVolume::start() {
   leftovers_.emplace(options_.orphan_check_period, [this] {
     files_->collect_leftovers();
     requeue_transient();
+    objects_->abort_abandoned_uploads();
   });
   return {};
 }

@@ -44,6 +44,8 @@ struct ObjectsOptions {
   uint32_t directory_permissions = 0755;
   // URI below which buckets can be made, each as a directory or prefix of its name; empty: they cannot.
   std::string bucket_root;
+  // Objects that were begun to be put in parts and neither completed nor aborted are forgotten after so long.
+  Duration upload_abandoned_after = std::chrono::days(7);
 };
 
 struct VolumeOptions {

@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "net/checksum.h"
 #include "net/digest.h"
 #include "net/encoding.h"
 #include "volume/objects.h"
@@ -98,6 +99,43 @@ class ObjectsContract : public ::testing::Test {
   template <typename T>
   static ErrorCode code(const Result<T>& result) {
     return result.has_value() ? ErrorCode::kInternal : result.error().code();
+  }
+
+  // --- uploads
+  std::string create_upload(std::string_view key, const UploadOptions& options = {}) {
+    const auto id = objects().create_upload(name(key), options);
+    EXPECT_TRUE(id.has_value()) << id.error().to_string();
+    return id.value_or("");
+  }
+  Result<ObjectPart> put_part(std::string_view key, std::string_view id, uint32_t number, std::string_view content,
+                              bool tell_size = true, const std::optional<ObjectChecksum>& checksum = {}) {
+    const auto size = tell_size ? std::optional<uint64_t>(content.size()) : std::nullopt;
+    TRY_ASSIGN(const auto writer, objects().put_part(name(key), id, number, size));
+    for (size_t at = 0; at < content.size(); at += 1 << 20) TRY(writer->write(bytes(content.substr(at, 1 << 20))));
+    return writer->commit(md5(content), checksum, ObjectDurability::kSync);
+  }
+  Result<Object> complete(std::string_view key, std::string_view id, const std::vector<std::pair<uint32_t, std::string>>& parts,
+                          CompleteOptions options = {}) {
+    for (const auto& [number, content] : parts) options.parts.push_back({.number = number, .etag = md5(content)});
+    return objects().complete_upload(name(key), id, options);
+  }
+  static std::string etag_of(const std::vector<std::pair<uint32_t, std::string>>& parts) {
+    net::Hasher<net::Md5> hasher;
+    for (const auto& [number, content] : parts) hasher.add(net::md5(bytes(content)));
+    return net::hex(hasher.finish()) + "-" + std::to_string(parts.size());
+  }
+  static std::string joined(const std::vector<std::pair<uint32_t, std::string>>& parts) {
+    std::string content;
+    for (const auto& [number, part] : parts) content += part;
+    return content;
+  }
+  // Content of its own for each letter.
+  static std::string part_of(char letter, size_t size = kObjectPartBytesMin) {
+    std::string content;
+    content.reserve(size + 16);
+    while (content.size() < size) content.append(1, letter).append(std::to_string(content.size()));
+    content.resize(size);
+    return content;
   }
 
  private:
@@ -495,6 +533,305 @@ TYPED_TEST_P(ObjectsContract, a_page_that_is_just_full_is_not_said_to_go_on) {
   EXPECT_TRUE(this->list({.delimiter = "/", .entries_max = 2}).more);
 }
 
+// --- copying
+
+TYPED_TEST_P(ObjectsContract, a_copy_has_the_content_and_the_facts) {
+  PutFacts facts{.headers = {.content_type = "text/plain", .user = {{"k", "v"}}}, .tags = {{"t", "1"}}};
+  facts.checksum = ObjectChecksum{ChecksumAlgorithm::kCrc32c, ChecksumType::kFullObject, "4waSgw=="};
+  this->put("a", "content", facts);
+  const auto copied = this->objects().copy(this->name("a"), this->name("d/b"), {});
+  ASSERT_TRUE(copied.has_value()) << copied.error().to_string();
+  EXPECT_EQ(this->get("d/b"), "content");
+  const auto head = this->head("d/b");
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->etag, this->md5("content"));
+  EXPECT_EQ(head->headers, facts.headers);
+  EXPECT_EQ(head->checksum, facts.checksum);
+  EXPECT_EQ(this->objects().tags(this->name("d/b")).value_or(ObjectTags()), facts.tags);
+  // The one is not the other.
+  this->put("a", "else");
+  EXPECT_EQ(this->get("d/b"), "content");
+  const auto replaced = this->objects().copy(this->name("a"), this->name("d/b"),
+                                             {.headers = ObjectHeaders{.content_type = "image/png"}, .tags = ObjectTags()});
+  ASSERT_TRUE(replaced.has_value());
+  const auto now = this->head("d/b");
+  EXPECT_EQ(this->get("d/b"), "else");
+  EXPECT_EQ(now->headers, ObjectHeaders{.content_type = "image/png"});
+  EXPECT_EQ(now->tags, 0u);
+}
+
+TYPED_TEST_P(ObjectsContract, a_copy_onto_itself_changes_facts_alone) {
+  const Object before = this->put("a", "content", {.headers = {.content_type = "text/plain"}, .tags = {{"t", "1"}}});
+  const auto copied =
+      this->objects().copy(this->name("a"), this->name("a"), {.headers = ObjectHeaders{.user = {{"mtime", "1700000000"}}}});
+  ASSERT_TRUE(copied.has_value()) << copied.error().to_string();
+  const auto after = this->head("a");
+  ASSERT_TRUE(after.has_value());
+  EXPECT_EQ(after->inode, before.inode);
+  EXPECT_EQ(after->etag, before.etag);
+  EXPECT_EQ(after->headers, (ObjectHeaders{.user = {{"mtime", "1700000000"}}}));
+  EXPECT_EQ(after->tags, 1u);
+  EXPECT_GE(after->modified_ns, before.modified_ns);
+  EXPECT_EQ(this->get("a"), "content");
+}
+
+TYPED_TEST_P(ObjectsContract, copies_heed_conditions_on_both_ends) {
+  const std::string a = this->put("a", "a").etag;
+  const std::string b = this->put("b", "b").etag;
+  const auto copy = [&](const ObjectConditions& source, const ObjectConditions& target) {
+    return this->code(this->objects().copy(this->name("a"), this->name("b"),
+                                           {.source_conditions = source, .conditions = target}));
+  };
+  EXPECT_EQ(copy({.if_match = {"other"}}, {}), ErrorCode::kPrecondition);
+  EXPECT_EQ(copy({.if_none_match = {a}}, {}), ErrorCode::kPrecondition);
+  EXPECT_EQ(copy({}, {.if_match = {"other"}}), ErrorCode::kPrecondition);
+  EXPECT_EQ(copy({}, {.if_none_match = {"*"}}), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->get("b"), "b");
+  EXPECT_EQ(copy({.if_match = {a}}, {.if_match = {b}}), ErrorCode::kInternal);
+  EXPECT_EQ(this->get("b"), "a");
+  EXPECT_EQ(this->code(this->objects().copy(this->name("missing"), this->name("b"), {})), ErrorCode::kNotFound);
+}
+
+TYPED_TEST_P(ObjectsContract, a_copy_gets_the_checksum_that_is_asked_for) {
+  this->put("a", "123456789");
+  const auto copied = this->objects().copy(this->name("a"), this->name("b"), {.checksum = ChecksumAlgorithm::kCrc32c});
+  ASSERT_TRUE(copied.has_value());
+  ASSERT_TRUE(this->head("b")->checksum.has_value());
+  EXPECT_EQ(this->head("b")->checksum->value, "4waSgw==");
+  ASSERT_TRUE(this->objects().copy(this->name("a"), this->name("a"), {.checksum = ChecksumAlgorithm::kCrc32}).has_value());
+  ASSERT_TRUE(this->head("a")->checksum.has_value());
+  EXPECT_EQ(this->head("a")->checksum->value, "y/Q5Jg==");
+}
+
+// --- putting in parts
+
+TYPED_TEST_P(ObjectsContract, parts_become_one_object) {
+  UploadOptions options{.headers = {.content_type = "text/plain", .user = {{"k", "v"}}}, .tags = {{"t", "1"}}};
+  const std::string id = this->create_upload("d/a", options);
+  const std::vector<std::pair<uint32_t, std::string>> parts = {
+      {1, this->part_of('a')}, {2, this->part_of('b')}, {3, this->part_of('c', 1'000)}};
+  // In any order.
+  for (const size_t i : {1, 2, 0}) {
+    const auto part = this->put_part("d/a", id, parts[i].first, parts[i].second);
+    ASSERT_TRUE(part.has_value()) << part.error().to_string();
+    EXPECT_EQ(part->number, parts[i].first);
+    EXPECT_EQ(part->size, parts[i].second.size());
+    EXPECT_GT(part->modified_ns, 0);
+  }
+  EXPECT_FALSE(this->there("d/a"));
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{}));
+  const auto completed = this->complete("d/a", id, parts);
+  ASSERT_TRUE(completed.has_value()) << completed.error().to_string();
+  EXPECT_EQ(completed->etag, this->etag_of(parts));
+  EXPECT_EQ(completed->parts, 3u);
+  EXPECT_TRUE(this->get("d/a") == this->joined(parts));
+  const auto head = this->head("d/a");
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->size, this->joined(parts).size());
+  EXPECT_EQ(head->headers, options.headers);
+  EXPECT_EQ(head->tags, 1u);
+  bool not_modified = false;
+  const auto reader = this->objects().open(this->name("d/a"), {}, &not_modified);
+  ASSERT_TRUE(reader.has_value());
+  const auto second = (*reader)->part(2);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_EQ(second->offset, parts[0].second.size());
+  EXPECT_EQ(second->size, parts[1].second.size());
+  EXPECT_EQ(this->code((*reader)->part(4)), ErrorCode::kRange);
+  const auto listed = (*reader)->parts(1, 10);
+  ASSERT_TRUE(listed.has_value());
+  ASSERT_EQ(listed->size(), 2u);
+  EXPECT_EQ(listed->front().number, 2u);
+  EXPECT_EQ(listed->front().etag, this->md5(parts[1].second));
+  EXPECT_EQ(listed->back().size, 1'000u);
+  // The upload is over.
+  const auto found = this->objects().find_upload(this->name("d/a"), id);
+  ASSERT_FALSE(found.has_value());
+  EXPECT_TRUE(is_no_upload(found.error()));
+}
+
+TYPED_TEST_P(ObjectsContract, parts_of_any_size_and_number_are_joined) {
+  const size_t unit = kObjectPartBytesMin;
+  const std::vector<std::vector<std::pair<uint32_t, std::string>>> uploads = {
+      {{1, this->part_of('a', 3)}},
+      {{1, ""}},
+      {{7, this->part_of('a', unit)}},
+      {{1, this->part_of('a', unit)}, {2, this->part_of('b', unit + 4'097)}, {3, this->part_of('c', unit + 1)}, {9, "d"}},
+      {{2, this->part_of('a', unit + 5)}, {3, this->part_of('b', unit)}, {10'000, this->part_of('c', 2 * unit)}},
+  };
+  for (size_t i = 0; i < uploads.size(); ++i) {
+    for (const bool tell_size : {true, false}) {
+      const std::string key = "upload " + std::to_string(i) + (tell_size ? " told" : " untold");
+      const std::string id = this->create_upload(key);
+      for (const auto& [number, content] : uploads[i])
+        ASSERT_TRUE(this->put_part(key, id, number, content, tell_size).has_value()) << key;
+      const auto completed = this->complete(key, id, uploads[i]);
+      ASSERT_TRUE(completed.has_value()) << key << ": " << completed.error().to_string();
+      EXPECT_EQ(completed->etag, this->etag_of(uploads[i])) << key;
+      EXPECT_TRUE(this->get(key) == this->joined(uploads[i])) << key;
+    }
+  }
+}
+
+TYPED_TEST_P(ObjectsContract, a_part_that_is_put_again_replaces_the_earlier_one_when_it_is_whole) {
+  const std::string id = this->create_upload("a");
+  const std::string first = this->part_of('1'), again = this->part_of('2', kObjectPartBytesMin + 10), last = this->part_of('3', 10);
+  ASSERT_TRUE(this->put_part("a", id, 1, first).has_value());
+  ASSERT_TRUE(this->put_part("a", id, 2, last).has_value());
+  {
+    const auto writer = this->objects().put_part(this->name("a"), id, 1, again.size());
+    ASSERT_TRUE(writer.has_value());
+    ASSERT_TRUE((*writer)->write(this->bytes(std::string_view(again).substr(0, 100'000))).has_value());
+  }
+  auto parts = this->objects().upload_parts(this->name("a"), id, 0, 10);
+  ASSERT_TRUE(parts.has_value());
+  ASSERT_EQ(parts->size(), 2u);
+  EXPECT_EQ(parts->front().etag, this->md5(first));
+  ASSERT_TRUE(this->put_part("a", id, 1, again).has_value());
+  parts = this->objects().upload_parts(this->name("a"), id, 0, 10);
+  EXPECT_EQ(parts->front().etag, this->md5(again));
+  const auto stale = this->complete("a", id, {{1, first}, {2, last}});
+  ASSERT_FALSE(stale.has_value());
+  EXPECT_EQ(complete_problem(stale.error()), CompleteProblem::kInvalidPart);
+  ASSERT_TRUE(this->complete("a", id, {{1, again}, {2, last}}).has_value());
+  EXPECT_TRUE(this->get("a") == again + last);
+}
+
+TYPED_TEST_P(ObjectsContract, a_completion_that_is_refused_leaves_the_upload_as_it_was) {
+  const std::string id = this->create_upload("a");
+  const std::vector<std::pair<uint32_t, std::string>> parts = {
+      {1, this->part_of('a')}, {2, this->part_of('b')}, {3, this->part_of('c', 10)}, {4, "d"}};
+  for (const auto& [number, content] : parts) ASSERT_TRUE(this->put_part("a", id, number, content).has_value());
+  const auto problem = [&](const Result<Object>& completed) {
+    EXPECT_EQ(this->code(completed), ErrorCode::kInvalid);
+    return completed ? CompleteProblem::kOther : complete_problem(completed.error());
+  };
+  EXPECT_EQ(problem(this->complete("a", id, {})), CompleteProblem::kOther);
+  EXPECT_EQ(problem(this->complete("a", id, {parts[1], parts[0]})), CompleteProblem::kInvalidPartOrder);
+  EXPECT_EQ(problem(this->complete("a", id, {parts[0], parts[0]})), CompleteProblem::kInvalidPartOrder);
+  EXPECT_EQ(problem(this->complete("a", id, {parts[0], {5, "x"}})), CompleteProblem::kInvalidPart);
+  EXPECT_EQ(problem(this->complete("a", id, {parts[0], {2, "x"}})), CompleteProblem::kInvalidPart);
+  EXPECT_EQ(problem(this->complete("a", id, parts)), CompleteProblem::kEntityTooSmall);
+  EXPECT_EQ(problem(this->complete("a", id, {parts[0], parts[1]}, {.size = 5})), CompleteProblem::kOther);
+  EXPECT_EQ(this->code(this->complete("a", id, {parts[0], parts[1]},
+                                      {.checksum = ObjectChecksum{.algorithm = ChecksumAlgorithm::kCrc32c, .value = "AAAAAA=="}})),
+            ErrorCode::kCorrupt);
+  this->put("a", "in the way");
+  EXPECT_EQ(this->code(this->complete("a", id, {parts[0], parts[2]}, {.conditions = {.if_none_match = {"*"}}})),
+            ErrorCode::kPrecondition);
+  EXPECT_EQ(this->get("a"), "in the way");
+  ASSERT_TRUE(this->complete("a", id, {parts[0], parts[1], parts[2]}).has_value());
+  EXPECT_TRUE(this->get("a") == parts[0].second + parts[1].second + parts[2].second);
+}
+
+TYPED_TEST_P(ObjectsContract, completing_again_gives_the_same_answer_while_the_object_is_there) {
+  const std::string id = this->create_upload("a");
+  ASSERT_TRUE(this->put_part("a", id, 1, "content").has_value());
+  const auto first = this->complete("a", id, {{1, "content"}});
+  const auto second = this->complete("a", id, {{1, "content"}});
+  ASSERT_TRUE(first.has_value() && second.has_value());
+  EXPECT_EQ(first->etag, second->etag);
+  EXPECT_EQ(first->inode, second->inode);
+  this->put("a", "another object");
+  const auto third = this->complete("a", id, {{1, "content"}});
+  ASSERT_FALSE(third.has_value());
+  EXPECT_TRUE(is_no_upload(third.error()));
+}
+
+TYPED_TEST_P(ObjectsContract, checksums_of_parts_become_one_of_the_whole) {
+  struct Case {
+    ChecksumAlgorithm algorithm;
+    ChecksumType type;
+  };
+  const std::string a(kObjectPartBytesMin, 'a');
+  const Case cases[] = {
+      {ChecksumAlgorithm::kCrc32c, ChecksumType::kFullObject},
+      {ChecksumAlgorithm::kCrc64Nvme, ChecksumType::kFullObject},
+      {ChecksumAlgorithm::kCrc32, ChecksumType::kComposite},
+      {ChecksumAlgorithm::kSha256, ChecksumType::kComposite},
+  };
+  for (const Case& one : cases) {
+    const auto sum = [&](std::string_view text) {
+      const auto data = this->bytes(text);
+      switch (one.algorithm) {
+        case ChecksumAlgorithm::kCrc32: return net::checksum_text(net::crc32(data));
+        case ChecksumAlgorithm::kCrc32c: return net::checksum_text(net::crc32c(data));
+        case ChecksumAlgorithm::kCrc64Nvme: return net::checksum_text(net::crc64_nvme(data));
+        default: return net::base64(net::sha256(data));
+      }
+    };
+    const auto checksum = [&](std::string_view text) { return ObjectChecksum{.algorithm = one.algorithm, .value = sum(text)}; };
+    const std::string whole = one.type == ChecksumType::kFullObject
+                                  ? sum(a + "b")
+                                  : sum(*net::unbase64(sum(a)) + *net::unbase64(sum("b"))) + "-2";
+    const std::string id = this->create_upload("a", {.checksum_algorithm = one.algorithm, .checksum_type = one.type});
+    ASSERT_TRUE(this->put_part("a", id, 1, a, true, checksum(a)).has_value());
+    ASSERT_TRUE(this->put_part("a", id, 2, "b", true, checksum("b")).has_value());
+    CompleteOptions wrong{.parts = {{1, this->md5(a), sum("b")}, {2, this->md5("b"), {}}}};
+    const auto refused = this->objects().complete_upload(this->name("a"), id, wrong);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_EQ(complete_problem(refused.error()), CompleteProblem::kInvalidPart);
+    CompleteOptions right{.parts = {{1, this->md5(a), sum(a)}, {2, this->md5("b"), sum("b")}},
+                          .checksum = ObjectChecksum{one.algorithm, one.type, whole}};
+    const auto completed = this->objects().complete_upload(this->name("a"), id, right);
+    ASSERT_TRUE(completed.has_value()) << completed.error().to_string();
+    ASSERT_TRUE(completed->checksum.has_value());
+    EXPECT_EQ(*completed->checksum, (ObjectChecksum{one.algorithm, one.type, whole}));
+    EXPECT_EQ(this->head("a")->checksum, completed->checksum);
+    ASSERT_TRUE(this->erase("a").has_value());
+  }
+}
+
+TYPED_TEST_P(ObjectsContract, an_aborted_upload_is_gone_with_its_parts) {
+  const std::string id = this->create_upload("a");
+  ASSERT_TRUE(this->put_part("a", id, 1, "content").has_value());
+  const auto writer = this->objects().put_part(this->name("a"), id, 2, 10);
+  ASSERT_TRUE(writer.has_value());
+  ASSERT_TRUE(this->objects().abort_upload(this->name("a"), id).has_value());
+  const auto late = (*writer)->commit(this->md5(""), {}, ObjectDurability::kSync);
+  ASSERT_FALSE(late.has_value());
+  EXPECT_TRUE(is_no_upload(late.error()));
+  for (const std::string& wrong : {id, std::string("nonsense"), std::string()}) {
+    const auto part = this->objects().put_part(this->name("a"), wrong, 1, 10);
+    ASSERT_FALSE(part.has_value());
+    EXPECT_TRUE(is_no_upload(part.error()));
+    const auto completed = this->complete("a", wrong, {{1, "content"}});
+    ASSERT_FALSE(completed.has_value());
+    EXPECT_TRUE(is_no_upload(completed.error()));
+    const auto aborted = this->objects().abort_upload(this->name("a"), wrong);
+    ASSERT_FALSE(aborted.has_value());
+    EXPECT_TRUE(is_no_upload(aborted.error()));
+  }
+  EXPECT_EQ(this->code(this->objects().put_part(this->name("a"), this->create_upload("a"), 0, 1)), ErrorCode::kInvalid);
+  EXPECT_EQ(this->code(this->objects().put_part(this->name("a"), this->create_upload("a"), 10'001, 1)), ErrorCode::kInvalid);
+}
+
+TYPED_TEST_P(ObjectsContract, uploads_are_listed_by_key_and_start) {
+  const std::string b1 = this->create_upload("b"), b2 = this->create_upload("b"), a = this->create_upload("a"),
+                    c = this->create_upload("bc/d");
+  using Found = std::vector<std::pair<std::string, std::string>>;
+  const auto found = [&](std::string_view prefix, std::string_view key_after, std::string_view id_after, size_t uploads_max) {
+    Found both;
+    const auto uploads = this->objects().uploads("s3", prefix, key_after, id_after, uploads_max);
+    EXPECT_TRUE(uploads.has_value());
+    if (uploads) {
+      for (const auto& upload : *uploads) both.emplace_back(upload.key, upload.upload_id);
+    }
+    return both;
+  };
+  EXPECT_EQ(found("", "", "", 10), (Found{{"a", a}, {"b", b1}, {"b", b2}, {"bc/d", c}}));
+  EXPECT_EQ(found("b", "", "", 10), (Found{{"b", b1}, {"b", b2}, {"bc/d", c}}));
+  EXPECT_EQ(found("", "a", "", 2), (Found{{"b", b1}, {"b", b2}}));
+  EXPECT_EQ(found("", "b", b1, 10), (Found{{"b", b2}, {"bc/d", c}}));
+  EXPECT_EQ(found("", "b", "", 10), (Found{{"bc/d", c}}));
+  EXPECT_EQ(found("b", "a", a, 1), (Found{{"b", b1}}));
+  EXPECT_EQ(found("x", "", "", 10), Found{});
+  const auto upload = this->objects().find_upload(this->name("b"), b1);
+  ASSERT_TRUE(upload.has_value());
+  EXPECT_EQ(upload->key, "b");
+  EXPECT_GT(upload->started_ns, 0);
+}
+
 REGISTER_TYPED_TEST_SUITE_P(ObjectsContract, buckets_are_listed_and_missing_ones_are_told_from_missing_keys,
                             buckets_are_not_made_without_a_root, what_was_put_is_read_with_its_facts,
                             an_empty_object_is_an_object, an_object_that_was_not_committed_is_not_there,
@@ -510,6 +847,14 @@ REGISTER_TYPED_TEST_SUITE_P(ObjectsContract, buckets_are_listed_and_missing_ones
                             a_listing_tells_what_a_head_does,
                             prefixes_delimiters_and_markers_agree_with_a_plain_filter,
                             no_entries_asked_for_is_an_empty_whole_page,
-                            a_page_that_is_just_full_is_not_said_to_go_on);
+                            a_page_that_is_just_full_is_not_said_to_go_on, a_copy_has_the_content_and_the_facts,
+                            a_copy_onto_itself_changes_facts_alone, copies_heed_conditions_on_both_ends,
+                            a_copy_gets_the_checksum_that_is_asked_for, parts_become_one_object,
+                            parts_of_any_size_and_number_are_joined,
+                            a_part_that_is_put_again_replaces_the_earlier_one_when_it_is_whole,
+                            a_completion_that_is_refused_leaves_the_upload_as_it_was,
+                            completing_again_gives_the_same_answer_while_the_object_is_there,
+                            checksums_of_parts_become_one_of_the_whole, an_aborted_upload_is_gone_with_its_parts,
+                            uploads_are_listed_by_key_and_start);
 
 }  // namespace weir::volume
