@@ -21,7 +21,8 @@ touch -h -d '2002-02-02 02:02:02.2' link
 touch -d '2003-03-03 03:03:03.3' deep/er deep empty .
 
 options=(--xattrs '--xattrs-include=user.*' --numeric-owner --format=posix)
-members() { tar "${options[@]}" --full-time -tvf "$1" | sort; }
+# Columns are as wide as what came before in the archive, whose order is the directory's.
+members() { tar "${options[@]}" --full-time -tvf "$1" | tr -s ' ' | sort; }
 tar "${options[@]}" -cf "$LOCAL/plain.tar" .
 tar "${options[@]}" --sparse -cf "$LOCAL/sparse.tar" .
 
