@@ -301,6 +301,10 @@ class Namespace {
   // `replaced_in_use` speaks of the inode that `new_name` names at the time of the call.
   Result<Renamed> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
                          RenameMode mode, InUse replaced_in_use);                 // rename.cc
+  // An inode that lost its last name and is still open gives up its objects: at once, when nothing of its content is in them alone
+  // or all of it in the local file `complete`, which is not evicted from now on; else the home is queued to be moved to
+  // parking_key(). Whether there is something to erase or to move.
+  Result<bool> release_objects(InodeId inode, LocalFileId complete);              // unlink.cc
   // The last handle of an unlinked inode was closed. Returns the local file to forget.
   Result<LocalFileId> reclaim(InodeId inode);                                     // unlink.cc
 
@@ -359,8 +363,11 @@ class Namespace {
   Result<std::optional<PartDigests>> part_digests(const Inode& inode);
   // Takes `key` for an object of extended attributes that is about to be written for the inode. kNotFound.
   Result<void> claim_sidecar(InodeId inode, MountId mount, std::string_view key);
+  // Takes parking_key() for an inode that waits_for_parking(), before its object is copied there. kNotFound: it does not any more.
+  Result<Inode> claim_parking(InodeId inode);
   // A key that no path leads to, for an object that must get out of the way.
   std::string parking_key(InodeId inode) const;
+  std::optional<InodeId> parked_inode(std::string_view key) const;  // whose parking_key() it is
   Result<PersistOutcome> commit_persisted(InodeId inode, const PersistedObject& object);
   // Moves the queue entry to `due_ns` and records why.
   Result<void> defer(InodeId inode, int64_t due_ns, const format::Progress& progress);

@@ -235,7 +235,7 @@ TEST_F(NamespaceTest, an_upload_whose_file_was_deleted_meanwhile_ends_as_a_white
   EXPECT_EQ(items->front().etag, "e");
 }
 
-TEST_F(NamespaceTest, an_unlinked_open_file_keeps_its_object_until_the_last_close) {
+TEST_F(NamespaceTest, an_unlinked_open_file_is_there_until_the_last_close) {
   const InodeId f(make_file(root_, "f").id());
   persist(f);
   ASSERT_TRUE(names_->unlink(root_, "f", InUse::kYes).has_value());
@@ -245,6 +245,33 @@ TEST_F(NamespaceTest, an_unlinked_open_file_keeps_its_object_until_the_last_clos
   EXPECT_NE(*local, LocalFileId(0));
   EXPECT_EQ(whiteouts(), std::vector<std::string>{"f"});
   EXPECT_TRUE(failed_with(names_->load(f), ErrorCode::kNotFound));
+}
+
+TEST_F(NamespaceTest, an_unlinked_open_file_that_is_here_gives_up_its_object) {
+  const InodeId f(make_file(root_, "f").id());
+  persist(f);
+  const LocalFileId local(names_->load(f)->local_file());
+  const auto unlinked = names_->unlink(root_, "f", InUse::kYes);
+  EXPECT_TRUE(unlinked->keeps_objects);
+  EXPECT_TRUE(*names_->release_objects(f, local));
+  EXPECT_EQ(whiteouts(), std::vector<std::string>{"f"});
+  EXPECT_FALSE(content_persisted(*names_->load(f)));  // so that it stays pinned
+  EXPECT_TRUE(queue().empty());
+}
+
+TEST_F(NamespaceTest, an_unlinked_open_file_that_is_not_here_moves_its_object_out_of_the_way) {
+  const InodeId f(make_file(root_, "f").id());
+  persist(f);
+  ASSERT_TRUE(names_->unlink(root_, "f", InUse::kYes).has_value());
+  EXPECT_TRUE(*names_->release_objects(f, LocalFileId(0)));
+  EXPECT_EQ(queue(), std::vector<InodeId>{f});
+  ASSERT_TRUE(names_->claim_parking(f).has_value());
+  ASSERT_TRUE(names_->rehome(f, mount_, "f", names_->parking_key(f), "e").has_value());
+  EXPECT_EQ(whiteouts(), std::vector<std::string>{"f"});
+  EXPECT_TRUE(queue().empty());
+  EXPECT_FALSE(*names_->release_objects(f, LocalFileId(0)));
+  ASSERT_TRUE(names_->reclaim(f).has_value());
+  EXPECT_EQ(whiteouts(), (std::vector<std::string>{"f", names_->parking_key(f)}));
 }
 
 TEST_F(NamespaceTest, a_renamed_file_is_read_from_its_old_home_until_it_has_moved) {

@@ -1,4 +1,8 @@
 #include <algorithm>
+#include <charconv>
+#include <optional>
+#include <string>
+#include <string_view>
 
 #include "meta/namespace.h"
 #include "meta/object_tables.h"
@@ -159,8 +163,41 @@ Result<void> Namespace::claim_sidecar(InodeId inode, MountId mount, std::string_
   });
 }
 
+Result<Inode> Namespace::claim_parking(InodeId inode) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    if (!waits_for_parking(record)) return fail(ErrorCode::kNotFound);
+    const MountId mount(record.home().mount());
+    const std::string key = parking_key(inode);
+    const std::string earlier = record.claimed_key();
+    if (earlier == key) return record;
+    if (!earlier.empty() && earlier != record.home().key()) {
+      const MountId earlier_mount(record.claimed_mount());
+      TRY_ASSIGN(const auto owner, tables.find_owner(earlier_mount, earlier));
+      if (owner && owner->inode() == record.id()) tables.put_whiteout(earlier_mount, earlier, "", inode, true);
+    }
+    TRY_ASSIGN(const auto owner, tables.find_owner(mount, key));
+    tables.erase_owner(mount, key, owner);
+    tables.put_owner(mount, key, inode);
+    record.set_claimed_key(key);
+    record.set_claimed_mount(mount.value());
+    tables.put_inode(record);
+    return record;
+  });
+}
+
 std::string Namespace::parking_key(InodeId inode) const {
   return std::string(kParkingPrefix) + volume_id_ + "-" + std::to_string(inode.value());
+}
+
+std::optional<InodeId> Namespace::parked_inode(std::string_view key) const {
+  const std::string prefix = parking_key(InodeId{});
+  const std::string_view volume = std::string_view(prefix).substr(0, prefix.size() - 1);
+  if (!key.starts_with(volume)) return std::nullopt;
+  uint64_t id = 0;
+  const auto [end, error] = std::from_chars(key.data() + volume.size(), key.data() + key.size(), id);
+  if (error != std::errc{} || end != key.data() + key.size()) return std::nullopt;
+  return InodeId(id);
 }
 
 Result<void> Namespace::rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
@@ -189,7 +226,11 @@ Result<void> Namespace::rehome(InodeId owner, MountId mount, std::string_view ke
     } else if (is_home) {
       record->clear_home();
     }
-    if (record->links() != 0 && !record->transient()) tables.enqueue(*record, format::ORDINARY, tables.now_ns());
+    if (record->links() == 0) {
+      tables.dequeue(*record);
+    } else if (!record->transient()) {
+      tables.enqueue(*record, format::ORDINARY, tables.now_ns());
+    }
     tables.put_inode(*record);
     return {};
   });

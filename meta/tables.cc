@@ -672,6 +672,7 @@ Result<Unlinked> Tables::remove_entry(InodeId parent, std::string_view name, Den
     inode.set_ctime_ns(now_ns_);
     txn_.put(format::orphan_key(id), "");
     put_inode(inode);
+    unlinked.keeps_objects = holds_objects(inode);
     return unlinked;
   }
   TRY_ASSIGN(unlinked.erases_object, release_keys(inode));

@@ -89,6 +89,13 @@ inline bool content_persisted(const Inode& inode) {
 inline bool needs_home(const Inode& inode) {
   return inode.has_home() && (content_persisted(inode) || inode.partial());
 }
+// Lost its last name while it is open, and its home is to be moved out of the way of the name's next owner.
+inline bool waits_for_parking(const Inode& inode) {
+  return inode.links() == 0 && inode.queued() != format::NOT_QUEUED && needs_home(inode);
+}
+inline bool holds_objects(const Inode& inode) {
+  return inode.has_home() || inode.has_sidecar() || !inode.claimed_key().empty() || !inode.claimed_sidecar().empty();
+}
 // Home holds the content and the attributes.
 inline bool fully_persisted(const Inode& inode) {
   return content_persisted(inode) && inode.persisted_attributes_version() == inode.attributes_version();
@@ -113,6 +120,7 @@ struct Unlinked {
   bool last_name = true;
   LocalFileId local_file{};  // of an inode that is gone for good: the page store may forget it; else 0
   bool erases_object = false;
+  bool keeps_objects = false;  // it is still open, and has objects in the bucket: see Namespace::release_objects()
 };
 
 enum class WritePolicy : uint8_t { kWriteThrough, kWriteBack, kTransient, kNoCache };

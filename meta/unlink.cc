@@ -25,11 +25,38 @@ Result<Unlinked> Namespace::remove_directory(InodeId parent, std::string_view na
   return remove_name(parent, name, in_use, FileKind::kDirectory);
 }
 
+Result<bool> Namespace::release_objects(InodeId inode, LocalFileId complete) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<bool> {
+    TRY_ASSIGN(auto record, tables.find_inode(inode));
+    if (!record || record->links() != 0 || !holds_objects(*record)) return false;
+    const bool local = complete != LocalFileId(0) && LocalFileId(record->local_file()) == complete;
+    if (needs_home(*record) && !local) {
+      if (record->home().key() == parking_key(inode)) return false;
+      tables.enqueue(*record, format::ORDINARY, tables.now_ns());
+      tables.put_inode(*record);
+      return true;
+    }
+    TRY_ASSIGN(const bool released, tables.release_keys(*record));
+    TRY(tables.release_sidecars(*record));
+    tables.dequeue(*record);
+    record->clear_home();
+    record->clear_claimed_key();
+    record->clear_claimed_mount();
+    record->clear_sidecar();
+    record->clear_claimed_sidecar();
+    record->set_partial(false);
+    record->set_attributes_unknown(false);  // there is nobody left to ask
+    tables.put_inode(*record);
+    return released;
+  });
+}
+
 Result<LocalFileId> Namespace::reclaim(InodeId inode) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<LocalFileId> {
     tables.txn().erase(format::orphan_key(inode));
-    TRY_ASSIGN(const auto record, tables.find_inode(inode));
+    TRY_ASSIGN(auto record, tables.find_inode(inode));
     if (!record || record->links() != 0) return LocalFileId(0);
+    tables.dequeue(*record);
     TRY(tables.release_keys(*record));
     TRY(tables.release_sidecars(*record));
     tables.txn().erase(format::writing_key(inode));

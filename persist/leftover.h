@@ -10,8 +10,8 @@
 
 namespace weir::persist {
 
-// An object with a token of this volume is a leftover (of an upload whose outcome was lost, of a key that changed hands)
-// unless the inode it names calls it home.
+// An object with a token of this volume, or parked by it, is a leftover (of an upload whose outcome was lost, of a key that
+// changed hands) unless the inode it names calls it home.
 Result<bool> is_leftover(meta::Namespace& names, MountId mount, std::string_view key, const ufs::ObjectHead& head);
 
 }  // namespace weir::persist

@@ -81,7 +81,10 @@ Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount,
   for (int round = 0; round < kRoundsMax; ++round) {
     if (parts_.deadlines.stopping()) return fail(ErrorCode::kCancelled);
     const auto claim = parts_.names.claim(inode);
-    if (failed_with(claim, ErrorCode::kNotFound)) return Outcome::kDone;
+    if (failed_with(claim, ErrorCode::kNotFound)) {
+      TRY(settle_unnamed(inode, mount));
+      return Outcome::kDone;
+    }
     if (!claim) return fail(claim.error());
     const bool content_clean = meta::content_persisted(claim->inode);
     if (claim->policy == meta::WritePolicy::kTransient && !content_clean && !claim->source) return Outcome::kDone;
@@ -115,6 +118,7 @@ Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount,
     parts_.breaker.succeeded(claim->mount);
     settle(*claim, outcome);
     erase_due_();
+    if (outcome.gone) TRY(settle_unnamed(inode, mount));
     if (outcome.gone || outcome.fully_persisted) return Outcome::kDone;
   }
   return Outcome::kDone;
@@ -289,14 +293,18 @@ Result<void> Reconciler::move_away(const meta::Claim& blocked, InodeId in_the_wa
   if (meta::is_further_name(*record)) return parts_.names.rehome(in_the_way, blocked.mount, blocked.key, "", "");
   const auto claim = parts_.names.claim(in_the_way);
   if (failed_with(claim, ErrorCode::kNotFound)) {
-    // Without a name, but alive: it is open. Its content is moved out of the way just the same.
+    // Without a name, but alive: it is open, or in a tree that is being removed.
     const auto orphan = parts_.names.load(in_the_way);
     if (failed_with(orphan, ErrorCode::kNotFound)) return {};
     if (!orphan) return fail(orphan.error());
     if (!lies_at(*orphan, blocked.mount, blocked.key) || !meta::needs_home(*orphan))
       return parts_.names.rehome(in_the_way, blocked.mount, blocked.key, "", "");
-    TRY_ASSIGN(const auto store, store_of(blocked.mount));
-    return park(*orphan, *store);
+    if (orphan->links() != 0) {
+      TRY_ASSIGN(const auto store, store_of(blocked.mount));
+      return park(*orphan, *store);
+    }
+    MountId mount{};
+    return settle_unnamed(in_the_way, &mount);
   }
   if (!claim) return fail(claim.error());
   const meta::Inode& inode = claim->inode;
@@ -330,6 +338,23 @@ Result<void> Reconciler::park(const meta::Inode& inode, ufs::UnderStore& store) 
   if (!etag) return fail(etag.error());
   TRY(failpoint("persist.parked"));
   return parts_.names.rehome(id, MountId(home.mount()), home.key(), key, *etag);
+}
+
+Result<void> Reconciler::settle_unnamed(InodeId inode, MountId* mount) {
+  TRY_ASSIGN(const bool released, parts_.names.release_objects(inode, LocalFileId(0)));
+  if (!released) return {};
+  erase_due_();
+  const auto claimed = parts_.names.claim_parking(inode);
+  if (failed_with(claimed, ErrorCode::kNotFound)) return {};
+  if (!claimed) return fail(claimed.error());
+  *mount = MountId(claimed->home().mount());
+  TRY_ASSIGN(const auto store, store_of(*mount));
+  // Its last close leaves a whiteout on the key, which waits for this copy.
+  TRY_ASSIGN(const auto held, parts_.key_locks.lock(*mount, claimed->claimed_key(), parts_.deadlines.reply()));
+  TRY(failpoint("persist.parking_claimed"));
+  TRY(park(*claimed, *store));
+  erase_due_();
+  return {};
 }
 
 void Reconciler::fail_attempt(const Queue::Job& job, MountId mount, const Error& error) {

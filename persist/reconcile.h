@@ -69,6 +69,8 @@ class Reconciler {
   Result<bool> clear_way(const meta::Claim& claim);
   Result<void> move_away(const meta::Claim& blocked, InodeId in_the_way);
   Result<void> park(const meta::Inode& inode, ufs::UnderStore& store);
+  // The object of an inode that lost its last name and is still open goes, or is moved where it is in nobody's way.
+  Result<void> settle_unnamed(InodeId inode, MountId* mount);
 
   // Writes the object beside the claimed one that `form` asks for, unless it is there already.
   Result<format::Home> bring_sidecar(const meta::Claim& claim, ufs::UnderStore& store, const meta::ObjectForm& form);

@@ -670,12 +670,25 @@ void OpenFiles::finish_removal(Removal removal, const meta::Unlinked& unlinked) 
   if (unlinked.inode == removal.open_->id && unlinked.last_name) {
     if (removal.in_use_ == meta::InUse::kYes) {
       removal.open_->unlinked = true;
+      if (unlinked.keeps_objects) release_objects(*removal.open_);
     } else {
       removal.open_->marked = false;
     }
   }
   if (unlinked.local_file != LocalFileId(0)) pages_.remove(unlinked.local_file);
   if (unlinked.erases_object || !unlinked.last_name) persister_.wake();
+}
+
+void OpenFiles::release_objects(OpenInode& open) {
+  const bool complete = open.content && open.content->local().complete();
+  const LocalFileId local = complete ? open.content->id() : LocalFileId(0);
+  const auto released = names_.release_objects(open.id, local);
+  if (!released.has_value()) {
+    log_warn("volume.objects_kept_until_close", {{"inode", open.id}, {"error", released.error()}});
+    return;
+  }
+  if (complete) pages_.set_pin(local, pages::Pin::kPinned);
+  if (*released) persister_.wake();
 }
 
 void OpenFiles::finish_link(Removal removal) {

@@ -134,6 +134,7 @@ class OpenFiles {
   Result<bool> commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability);
   bool may_use_local(const OpenInode& open, bool writes) const;
   std::shared_ptr<Content> take_local(OpenInode& open);
+  void release_objects(OpenInode& open);  // of one that lost its last name
   void settle(OpenInode& open);  // the pin
   void reclaim(OpenInode& open);
 

@@ -339,8 +339,8 @@ TEST_F(VolumeTest, what_is_overwritten_is_never_fetched) {
   must(file->append(bytes_of("end")));
   EXPECT_EQ(read(*file, 2 * kPage - 10, 20), std::string(20, 'w'));
   EXPECT_EQ(read(*file, 4 * kPage + 8'192, 4'096), std::string(4'096, 'w'));
-  must(file->sync());
   EXPECT_EQ(ufs_.bytes_got(), 0u);
+  must(file->sync());
   text.replace(kPage, 2 * kPage, 2 * kPage, 'w').replace(4 * kPage + 8'192, 4'096, 4'096, 'w') += "end";
   EXPECT_EQ(attributes("a").size, text.size());
   file->close();

@@ -520,6 +520,22 @@ TEST_P(MountOfBucket, an_object_is_edited_in_place_and_appended_to) {
   EXPECT_TRUE(bytes == expected);
 }
 
+TEST_P(MountOfBucket, the_name_of_a_removed_open_file_is_free_in_the_bucket_too) {
+  const Descriptor file(at("old/data"), O_RDONLY);
+  char first = 0;
+  ASSERT_EQ(1, ::pread(file, &first, 1, 0));
+  ASSERT_WORKS(::unlink(at("old/data").c_str()));
+  const auto object = MountedVolume::bucket(home_.path()) / "old" / "data";
+  const Deadline deadline = Deadline::after(std::chrono::seconds(30));
+  while (std::filesystem::exists(object) && !deadline.expired()) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  EXPECT_FALSE(std::filesystem::exists(object));
+  std::string rest(1 << 20, '\0');
+  ASSERT_EQ(static_cast<ssize_t>(rest.size()), ::pread(file, rest.data(), rest.size(), 4 << 20));
+  EXPECT_TRUE(rest == big().substr(4 << 20));
+}
+
 TEST_P(MountOfBucket, a_file_changes_from_fetched_page_by_page_to_local) {
   for (int i = 0; i < 3; ++i) {
     const Descriptor file(at("old/data"), O_RDONLY);
