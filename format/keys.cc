@@ -34,6 +34,12 @@ enum Table : char {
   kObjectUpload = 'b',
   kObjectUploadPart = 'c',
   kObjectParts = 'd',
+  kDirectory = 'a',
+};
+
+// The second byte of keys of table `a`.
+enum DirectoryRow : char {
+  kChanged = 't',
 };
 
 template <typename T>
@@ -105,6 +111,17 @@ std::string inode_key(InodeId inode) { return id_key(kInode, inode.value()); }
 KeyRange inode_range() { return table_range(kInode); }
 std::string directory_mtime_key(InodeId directory) { return id_key(kDirectoryMtime, directory.value()); }
 std::string subdirectories_key(InodeId directory) { return id_key(kSubdirectories, directory.value()); }
+
+std::string changed_directory_key(InodeId directory) {
+  std::string key = {kDirectory, kChanged};
+  append_be(key, directory.value());
+  return key;
+}
+KeyRange changed_directory_range() { return prefix_range({kDirectory, kChanged}); }
+Result<InodeId> parse_changed_directory_key(std::string_view key) {
+  if (key.size() != 10) return fail(ErrorCode::kCorrupt, "directory key of the wrong length");
+  return InodeId(read_be(key.substr(2)));
+}
 
 std::string dentry_key(InodeId parent, std::string_view name, DentryKind kind) {
   return id_name_key(kDentry, parent.value(), name, kind == DentryKind::kDirectory ? "/" : "");

@@ -31,6 +31,13 @@ std::string inode_key(InodeId inode);
 KeyRange inode_range();
 std::string directory_mtime_key(InodeId directory);         // atomic max
 std::string subdirectories_key(InodeId directory);          // atomic add
+// Its entries changed since the object that stands for it was written.
+std::string changed_directory_key(InodeId directory);
+KeyRange changed_directory_range();
+Result<InodeId> parse_changed_directory_key(std::string_view key);
+// What such a row holds, by atomic max: of several times the earliest.
+inline int64_t encode_changed_since(int64_t time_ns) { return INT64_MAX - time_ns; }
+inline int64_t decode_changed_since(int64_t value) { return INT64_MAX - value; }
 
 // A directory's dentry carries a trailing '/', so that KV order is the order of S3 keys: `a-b` < `a/x` < `a0`.
 enum class DentryKind : uint8_t { kLeaf, kDirectory };

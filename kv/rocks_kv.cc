@@ -491,12 +491,12 @@ Result<void> RocksKv::Store::add_to_batch(const WriteBuffer& writes) {
   for (const auto& [begin, end] : writes.erased()) TRY(erase_range(begin, end));
   for (const auto& [key, write] : writes.points()) {
     if (!write.atomics.empty()) {
-      int64_t counter = 0;
+      int64_t before = 0;  // or absent
       if (write.needs_snapshot()) {
-        TRY_ASSIGN(counter, latest_counter(key));
+        TRY_ASSIGN(before, latest_counter(key));
       }
-      TRY_ASSIGN(counter, write.resolve_counter(counter));
-      batch_.Put(slice(key), encode_counter(counter));
+      TRY_ASSIGN(const int64_t counter, write.resolve_counter(before));
+      if (before == 0 || counter != before) batch_.Put(slice(key), encode_counter(counter));
       if (counters_.size() >= kCountersMax) counters_.clear();
       counters_.insert_or_assign(std::string(key), counter);
       continue;

@@ -49,6 +49,7 @@ class Looker {
         {format::link_group_key({}, "")[0], &Looker::link_group_row},
         {format::directory_mtime_key({})[0], &Looker::directory_mtime_row},
         {format::subdirectories_key({})[0], &Looker::subdirectories_row},
+        {format::changed_directory_key({})[0], &Looker::changed_directory_row},
         {format::xattr_range({}).begin[0], &Looker::xattr_row},
         {format::part_digests_range({}).begin[0], &Looker::part_digests_row},
         {format::object_facts_range().begin[0], &Looker::object_facts_row},
@@ -408,6 +409,11 @@ class Looker {
   }
   Result<void> subdirectories_row(const std::string& key, const std::string&) {
     TRY(inode_of(key, "directory_row_stray", "a directory's count of directories"));
+    return {};
+  }
+  Result<void> changed_directory_row(const std::string& key, const std::string&) {
+    TRY_ASSIGN(const InodeId id, format::parse_changed_directory_key(key));
+    TRY(inode_of(id, "directory_row_stray", "a directory whose entries changed"));
     return {};
   }
   Result<void> writing_row(const std::string& key, const std::string& value) {

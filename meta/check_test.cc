@@ -163,6 +163,7 @@ TEST_F(CheckTest, names_in_no_directory_are_named) {
     txn.erase(format::dentry_key(root_, "d", format::DentryKind::kDirectory));
     txn.erase(format::subdirectories_key(root_));
     txn.erase(format::directory_mtime_key(directory_));
+    txn.erase(format::changed_directory_key(directory_));
     txn.erase(format::owner_key(mount_, "d/"));
   });
   EXPECT_EQ(kinds(), (Kinds{"name_without_directory", "name_without_directory"}));
@@ -172,8 +173,9 @@ TEST_F(CheckTest, rows_of_directories_that_are_gone_are_named) {
   damage([&](kv::Txn& txn) {
     txn.add(format::subdirectories_key(InodeId(99)), 1);
     txn.max(format::directory_mtime_key(InodeId(99)), 1);
+    txn.max(format::changed_directory_key(InodeId(99)), 1);
   });
-  EXPECT_EQ(kinds(), (Kinds{"directory_row_stray", "directory_row_stray"}));
+  EXPECT_EQ(kinds(), (Kinds{"directory_row_stray", "directory_row_stray", "directory_row_stray"}));
 }
 
 TEST_F(CheckTest, a_wrong_count_of_subdirectories_is_named) {

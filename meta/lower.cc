@@ -381,8 +381,10 @@ Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view et
     if (attributes.mtime_ns) {
       if (*attributes.mtime_ns != record.mtime_ns()) keep_modified(record);
       record.set_mtime_ns(*attributes.mtime_ns);
-      if (is_directory(record))
+      if (is_directory(record)) {
         tables.txn().put(format::directory_mtime_key(inode), kv::encode_counter(*attributes.mtime_ns));
+        record.set_marker_mtime_ns(*attributes.mtime_ns);
+      }
     }
     const bool special = is_special(attributes.type) && record.size() == 0;
     if ((attributes.type == format::SYMLINK || special) && record.type() == format::REGULAR && record.links() == 1) {

@@ -136,6 +136,8 @@ struct PersistedObject {
   std::optional<format::Home> sidecar;
   // Absent: what is known of the parts of this generation's content stands.
   std::optional<PartDigests> part_digests;
+  // That a directory's object says. Absent: unchanged.
+  std::optional<int64_t> directory_mtime_ns;
 };
 
 struct PersistOutcome {
@@ -387,6 +389,17 @@ class Namespace {
   Result<bool> erase_allowed(const EraseItem& item);
   Result<void> erased(const std::vector<EraseItem>& items);  // the whiteouts are gone
   Result<void> defer_erase(const EraseItem& item, int64_t due_ns);
+
+  // Directories behind `after` whose entries changed since their objects were written; see directory_times.cc.
+  struct ChangedDirectory {
+    InodeId inode{};
+    int64_t since_ns = 0;  // the first change
+    int64_t mtime_ns = 0;
+  };
+  Result<std::vector<ChangedDirectory>> changed_directories(InodeId after, size_t directories_max);
+  // Queues the directory's object, if there is one and it says another mtime, unless entries changed since `changed`.
+  // Whether it was queued.
+  Result<bool> settle_directory_time(const ChangedDirectory& changed);
 
   Result<std::vector<InodeId>> tree_jobs(size_t jobs_max);
   // Looks at up to `entries_max` descendants of a moved directory: queues those whose home is not where their path is, or

@@ -269,6 +269,7 @@ Result<PersistOutcome> Namespace::commit_persisted(InodeId inode, const Persiste
     home.set_since_ns(tables.now_ns());
     record.set_persisted_generation(object.generation);
     record.set_persisted_attributes_version(object.attributes_version);
+    if (object.directory_mtime_ns) record.set_marker_mtime_ns(*object.directory_mtime_ns);
     if (record.claimed_key() == object.key) record.clear_claimed_key();
     if (!is_further_name(record)) {
       if (object.part_digests || record.digests_generation() != object.generation)

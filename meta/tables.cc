@@ -120,6 +120,7 @@ Result<void> Tables::erase_inode(const Inode& inode) {
   if (is_directory(inode)) {
     txn_.erase(format::directory_mtime_key(id));
     txn_.erase(format::subdirectories_key(id));
+    txn_.erase(format::changed_directory_key(id));
   }
   if (inode.xattr_bytes() != 0) {
     const auto range = format::xattr_range(id);
@@ -244,6 +245,7 @@ Result<bool> Tables::directory_empty(InodeId directory) {
 
 void Tables::touch_directory(InodeId directory, int64_t mtime_ns) {
   txn_.max(format::directory_mtime_key(directory), mtime_ns);
+  txn_.max(format::changed_directory_key(directory), format::encode_changed_since(now_ns_));
 }
 
 void Tables::count_subdirectory(InodeId directory, int64_t delta) {

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "persist/activity.h"
 #include "persist/breaker.h"
+#include "persist/directory_times.h"
 #include "persist/call_deadlines.h"
 #include "persist/counters.h"
 #include "persist/eraser.h"
@@ -66,6 +67,7 @@ class Persister::Impl {
         uploader_(names, pages, publisher_, pool_, deadlines_, {options.part_bytes, options.parts_in_flight}),
         eraser_(names, mounts, key_locks_, breaker_, pool_, deadlines_, counters_, options_),
         walker_(names, lower, deadlines_, [this] { queue_.wake(); }),
+        directory_times_(names, deadlines_, options.deadline, [this] { queue_.wake_for_ordinary(); }),
         reconciler_({names, lower, pages, mounts, queue_, key_locks_, breaker_, publisher_, uploader_, activity_,
                      deadlines_, counters_, events_},
                     options_, [this] { eraser_.loop().wake(); }) {}
@@ -80,6 +82,7 @@ class Persister::Impl {
     }
     threads_.emplace_back([this] { eraser_.loop().run(); });
     threads_.emplace_back([this] { walker_.loop().run(); });
+    threads_.emplace_back([this] { directory_times_.loop().run(); });
     threads_.emplace_back([this] { watch_health(); });
   }
 
@@ -89,6 +92,7 @@ class Persister::Impl {
     queue_.close();
     eraser_.loop().close();
     walker_.loop().close();
+    directory_times_.loop().close();
     breaker_.close();
     activity_.close();
     {
@@ -236,6 +240,8 @@ class Persister::Impl {
   }
 
   Result<void> drain(Deadline deadline) {
+    TRY(directory_times_.settle_all());
+    queue_.wake();
     for (;;) {
       TRY_ASSIGN(const std::string left, what_is_left());
       if (left.empty()) return {};
@@ -375,6 +381,7 @@ class Persister::Impl {
   Uploader uploader_;
   Eraser eraser_;
   TreeWalker walker_;
+  DirectoryTimes directory_times_;
   Reconciler reconciler_;
 
   std::mutex mutex_;  // a leaf

@@ -123,7 +123,8 @@ class Persister {
   Result<std::optional<QueueItem>> item(InodeId inode);
   PersistStats stats() const;
 
-  // Returns when nothing is queued, to be erased, moved or removed with its tree; kTimedOut with what is left.
+  // Returns when nothing is queued, to be erased, moved or removed with its tree, and the objects of directories say when
+  // their entries changed before the call; kTimedOut with what is left.
   Result<void> drain(Deadline deadline);
 
  private:

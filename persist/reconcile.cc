@@ -173,6 +173,8 @@ Result<meta::PersistedObject> Reconciler::upload(const meta::Claim& claim, ufs::
   ++parts_.counters.persisted_files;
   if (!record) parts_.counters.persisted_bytes += uploaded.size;
   auto object = persisted(claim, uploaded.published, uploaded.size, std::move(sidecar));
+  if (meta::is_directory(claim.inode) && object.attributes_version == claim.inode.attributes_version())
+    object.directory_mtime_ns = claim.inode.mtime_ns();
   object.part_digests = std::move(uploaded.part_digests);
   return object;
 }

@@ -11,6 +11,7 @@
 #include "base/no_wait.h"
 #include "base/random.h"
 #include "kv/mem_kv.h"
+#include "meta/object_attributes.h"
 #include "testing/fault_ufs.h"
 #include "testing/mem_ufs.h"
 
@@ -923,6 +924,21 @@ TEST_F(VolumeTest, no_copy_is_kept_under_no_cache) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   EXPECT_EQ(must(volume_->status("/s3/a")).cached_bytes, 0u);
   EXPECT_EQ(content("a"), pattern(kPage));
+}
+
+TEST_F(VolumeTest, a_storm_of_creates_costs_one_object_that_says_the_time_of_the_directory) {
+  mount();
+  const InodeId d = must(volume_->make_directory(s3_, "d", 0755, kCaller)).attributes.inode;
+  drain();
+  ufs_.reset_counters();
+  for (int i = 0; i < 100; ++i)
+    must(volume_->make_symlink(d, "link" + std::to_string(i), "target", kCaller));
+  drain();
+  EXPECT_EQ(ufs_.calls(UfsCall::kPut), 101u);
+  const auto said = meta::from_object(must(bucket_.head("d/", later()))).mtime_ns;
+  EXPECT_EQ(said, must(volume_->get_attributes(d)).attributes.mtime_ns);
+  drain();
+  EXPECT_EQ(ufs_.calls(UfsCall::kPut), 101u);
 }
 
 TEST_F(VolumeTest, transient_files_never_reach_the_bucket_until_they_are_renamed_out) {
