@@ -398,6 +398,7 @@ Result<Inode> Namespace::set_lower_attributes(InodeId inode, std::string_view et
       TRY_ASSIGN(record, take_into_group(tables, std::move(record), attributes, volume_id_));
       if (InodeId(record.id()) != inode) return record;
     }
+    ObjectTables(tables).take_found(record, attributes.object);
     tables.replace_xattrs(record, attributes.xattrs);
     TRY(take_sidecar(tables, record, attributes.sidecar));
     tables.put_inode(record);

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "format/keys.h"
 #include "meta/object_attributes.h"
+#include "meta/object_facts_form.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
@@ -228,6 +229,7 @@ class LowerLayer::Impl {
                                             head.info.etag, deadline));
     body.resize(read);
     TRY_ASSIGN(attributes.xattrs, decode_sidecar(body));
+    take_facts_entry(attributes.xattrs, attributes.object);
     sidecar.set_etag(head.info.etag);
     sidecar.set_size(head.info.size_bytes);
     return {};

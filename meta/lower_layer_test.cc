@@ -138,8 +138,8 @@ TEST_F(LowerLayerTest, extended_attributes_are_read_from_the_object_or_the_one_b
   sample.set_type(format::REGULAR);
   const Xattrs few{{"user.a", "1"}};
   const Xattrs many{{"user.a", std::string(60'000, 'x')}, {"user.b", "2"}};
-  put("few", "12345", form_object(sample, few, "vol0", "k").attributes);
-  const ObjectForm form = form_object(sample, many, "vol0", "k");
+  put("few", "12345", form_object(sample, few, {}, "vol0", "k").attributes);
+  const ObjectForm form = form_object(sample, many, {}, "vol0", "k");
   put("many", "12345", form.attributes);
   put(form.sidecar_key, form.sidecar_body);
   put("copied", "12345", form.attributes);

@@ -107,6 +107,7 @@ struct Claim {
   // Of the whiteout that the claim took over: what lies under the key may still carry that inode's token.
   InodeId former{};
   Xattrs xattrs;          // as of the claim; not of a further name
+  format::ObjectFacts facts;  // likewise
   // Another living inode's object is in the way and must be moved first; nothing was claimed. The id of its record.
   std::optional<InodeId> blocked_by;
   // Of a further name: where its inode's content lies, to be copied from.
@@ -182,6 +183,18 @@ struct LowerEntry {
   int64_t mtime_ns = 0;
 };
 
+inline constexpr uint32_t kPartsOfObjectMax = 10'000;
+
+// What an object's metadata said besides; see meta/object_facts_form.h.
+struct LowerObject {
+  format::ObjectFacts facts;
+  std::string etag;                    // that it had where it was put; empty: not known
+  uint32_t parts = 0;                  // of `part_bytes` each but the last; 0: not known, or none
+  uint64_t part_bytes = 0;
+  bool put = false;                    // Weir wrote it for an object, not for a file that POSIX made
+  bool by_posix = false;               // the other way round
+};
+
 // What an object's metadata said; see meta/object_attributes.h.
 struct LowerAttributes {
   FileType type = format::REGULAR;
@@ -197,6 +210,7 @@ struct LowerAttributes {
   Xattrs xattrs;
   // The object that holds the extended attributes, without a key: they are in the object's own metadata.
   format::Home sidecar;
+  LowerObject object;
 };
 
 // Hands out ids from blocks taken from a counter of the store. Threads: concurrent.

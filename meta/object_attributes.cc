@@ -8,6 +8,7 @@
 #include <chrono>
 #include <utility>
 
+#include "meta/object_facts_form.h"
 #include "net/digest.h"
 #include "net/encoding.h"
 
@@ -349,10 +350,11 @@ ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, cons
     own = to_object(inode, volume_id, key);
   }
   // What says where extended attributes are is not left out for want of room.
-  for (const std::string_view name : {kXattrsMetadata, kSidecarMetadata}) {
+  for (const std::string_view name : {kXattrsMetadata, kSidecarMetadata, kObjectMetadata}) {
     if (const auto value = find(source.user, name)) own.user[std::string(name)] = *value;
   }
   if (own.content_type.empty()) own.content_type = source.content_type;
+  for (const auto& [name, header] : ufs::kObjectHeaders) own.*header = source.*header;
   for (const auto& [name, value] : source.user) {
     const bool superseded = !inode.attributes_unknown() &&
                             std::ranges::find(kForeignAttributes, name) != kForeignAttributes.end();
@@ -363,16 +365,26 @@ ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, cons
   return own;
 }
 
-ObjectForm form_object(const Inode& inode, const Xattrs& xattrs, std::string_view volume_id, std::string_view key) {
+ObjectForm form_object(const Inode& inode, const Xattrs& xattrs, const format::ObjectFacts& facts,
+                       std::string_view volume_id, std::string_view key) {
   ObjectForm form{.attributes = to_object(inode, volume_id, key)};
-  add_xattrs(form, inode, xattrs, volume_id);
+  if (!inode.object().facts_known()) {
+    add_xattrs(form, inode, xattrs, volume_id);
+    return form;
+  }
+  // Room for the longest that add_xattrs() may have to say is kept free.
+  const size_t kept = bytes_of(kSidecarMetadata, sidecar_key(volume_id, inode, ""));
+  Xattrs entries = xattrs;
+  add_facts(form.attributes, entries, ufs::kUserMetadataBytesMax - kept, inode, facts);
+  add_xattrs(form, inode, entries, volume_id);
   return form;
 }
 
 ObjectForm form_copy(const ufs::ObjectAttributes& source, const Inode& inode, const Xattrs& xattrs,
-                     std::string_view volume_id, std::string_view key) {
+                     const format::ObjectFacts& facts, std::string_view volume_id, std::string_view key) {
   if (inode.attributes_unknown() || is_further_name(inode))
     return {.attributes = to_copied_object(source, inode, volume_id, key)};
+  if (inode.object().facts_known()) return form_object(inode, xattrs, facts, volume_id, key);
   ufs::ObjectAttributes others = source;
   others.user.erase(std::string(kXattrsMetadata));
   // Room for the longest that add_xattrs() may have to say is kept free.
@@ -406,6 +418,8 @@ LowerAttributes from_object(const ufs::ObjectHead& head) {
   } else if (const auto foreign = find(metadata, "xattr")) {
     attributes.xattrs = decode_s3fs_xattrs(*foreign);
   }
+  attributes.object = facts_of(head);
+  take_facts_entry(attributes.xattrs, attributes.object);
   const std::optional<uint32_t> mode = parse_mode(metadata);
   if (mode) attributes.permissions = *mode & kPermissionBits;
 

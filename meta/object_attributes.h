@@ -70,13 +70,14 @@ struct ObjectForm {
 };
 
 // Requires: the inode's attributes are known.
-ObjectForm form_object(const Inode& inode, const Xattrs& xattrs, std::string_view volume_id, std::string_view key);
+ObjectForm form_object(const Inode& inode, const Xattrs& xattrs, const format::ObjectFacts& facts,
+                       std::string_view volume_id, std::string_view key);
 // Of a copy: see to_copied_object(). Metadata of others has the room before extended attributes have. A further name's
-// object says of extended attributes what the source says.
+// object says of extended attributes what the source says. Of an object whose facts are known nothing of the source's is kept.
 ObjectForm form_copy(const ufs::ObjectAttributes& source, const Inode& inode, const Xattrs& xattrs,
-                     std::string_view volume_id, std::string_view key);
+                     const format::ObjectFacts& facts, std::string_view volume_id, std::string_view key);
 
-// What a copy of `source` to `key` for this inode carries: the source's content type and user metadata, with the inode's
+// What a copy of `source` to `key` for this inode carries: the source's headers and user metadata, with the inode's
 // attributes (its token alone while they are unknown) put over them. Metadata of others that is then beyond
 // ufs::kUserMetadataBytesMax is left out from the last name on; what Weir writes always fits.
 ufs::ObjectAttributes to_copied_object(const ufs::ObjectAttributes& source, const Inode& inode,

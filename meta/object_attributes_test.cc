@@ -187,7 +187,7 @@ TEST(ObjectAttributes, extended_attributes_of_any_bytes_are_in_the_metadata_whil
                       {"system.posix_acl_access", std::string(44, '\xff')},
                       {"user.&=%\xfe name", "a=b&c"},
                       {"user.empty", ""}};
-  const ObjectForm form = form_object(sample(format::REGULAR), xattrs, "vol", "k");
+  const ObjectForm form = form_object(sample(format::REGULAR), xattrs, {}, "vol", "k");
   EXPECT_TRUE(form.sidecar_key.empty());
   const LowerAttributes read = read_back("k", form.attributes);
   EXPECT_EQ(read.xattrs, xattrs);
@@ -197,7 +197,7 @@ TEST(ObjectAttributes, extended_attributes_of_any_bytes_are_in_the_metadata_whil
 TEST(ObjectAttributes, extended_attributes_that_do_not_fit_are_in_a_sidecar_named_by_what_it_holds) {
   for (const size_t bytes : {1'000u, 1'300u, 1'500u, 2'000u, 65'536u}) {
     const Xattrs xattrs{{"user.a", std::string(bytes, 'v')}, {"user.b", ""}};
-    const ObjectForm form = form_object(sample(format::REGULAR), xattrs, "vol", "k");
+    const ObjectForm form = form_object(sample(format::REGULAR), xattrs, {}, "vol", "k");
     EXPECT_LE(bytes_of(form.attributes.user), ufs::kUserMetadataBytesMax);
     const LowerAttributes read = read_back("k", form.attributes);
     EXPECT_EQ(read.sidecar.key(), form.sidecar_key);
@@ -210,7 +210,7 @@ TEST(ObjectAttributes, extended_attributes_that_do_not_fit_are_in_a_sidecar_name
       EXPECT_EQ(decode_sidecar(form.sidecar_body).value(), xattrs);
     }
     EXPECT_EQ(form.sidecar_key.empty(), bytes <= 1'300);
-    EXPECT_EQ(form_object(sample(format::REGULAR), xattrs, "vol", "k").sidecar_key, form.sidecar_key);
+    EXPECT_EQ(form_object(sample(format::REGULAR), xattrs, {}, "vol", "k").sidecar_key, form.sidecar_key);
   }
   EXPECT_TRUE(failed_with(decode_sidecar("anything"), ErrorCode::kInvalid));
 }
@@ -218,18 +218,18 @@ TEST(ObjectAttributes, extended_attributes_that_do_not_fit_are_in_a_sidecar_name
 TEST(ObjectAttributes, metadata_of_others_keeps_its_room_when_extended_attributes_come) {
   const ufs::ObjectAttributes source{.user = {{"author", std::string(1'200, 'x')}, {"weir-xattrs", "user.old=eA=="}}};
   const Xattrs xattrs{{"user.a", std::string(900, 'v')}};
-  const ObjectForm form = form_copy(source, sample(format::REGULAR), xattrs, "vol", "k");
+  const ObjectForm form = form_copy(source, sample(format::REGULAR), xattrs, {}, "vol", "k");
   EXPECT_EQ(form.attributes.user.at("author"), std::string(1'200, 'x'));
   EXPECT_LE(bytes_of(form.attributes.user), ufs::kUserMetadataBytesMax);
   EXPECT_EQ(decode_sidecar(form.sidecar_body).value(), xattrs);
-  const ObjectForm without = form_copy(form.attributes, sample(format::REGULAR), {}, "vol", "k");
+  const ObjectForm without = form_copy(form.attributes, sample(format::REGULAR), {}, {}, "vol", "k");
   EXPECT_FALSE(without.attributes.user.contains(kXattrsMetadata) || without.attributes.user.contains(kSidecarMetadata));
 }
 
 TEST(ObjectAttributes, a_copy_of_unknown_attributes_keeps_the_extended_ones_as_they_are) {
   Inode inode = sample(format::REGULAR);
   inode.set_attributes_unknown(true);
-  const ObjectForm form = form_copy({.user = {{"weir-xattrs-in", ".weir-attributes/v-1-0"}}}, inode, {}, "v", "k");
+  const ObjectForm form = form_copy({.user = {{"weir-xattrs-in", ".weir-attributes/v-1-0"}}}, inode, {}, {}, "v", "k");
   EXPECT_EQ(read_back("k", form.attributes).sidecar.key(), ".weir-attributes/v-1-0");
 }
 

@@ -206,6 +206,10 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
         return page;
       }
       if (!step->key.starts_with(query.prefix)) return page;
+      if (page.entries.size() == query.entries_max && walk.needs_listing()) {
+        page.more = true;
+        return page;
+      }
       const std::string common = common_prefix_of(step->key, query);
       if (!common.empty()) {
         bool visible = false;
@@ -225,6 +229,12 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
         page.next = common;
         TRY(walk.pass(common));
         continue;
+      }
+      if (walk.needs_listing()) {
+        // The listing tells of the directory's own object, too.
+        page.needs_listing = walk.needs_listing();
+        page.more = true;
+        return page;
       }
       std::optional<Inode> inode = std::move(step->directory);
       if (!inode) {

@@ -141,6 +141,7 @@ void ObjectTables::put_facts(Inode& inode, const format::ObjectFacts& facts) {
   if (!any && !inode.has_object()) return;
   format::ObjectSummary& summary = *inode.mutable_object();
   summary.set_has_facts(any);
+  summary.set_facts_known(true);
   summary.set_tags(static_cast<uint32_t>(facts.tags_size()));
   summary.set_checksum_algorithm(facts.checksum_algorithm());
   summary.set_checksum_composite(facts.checksum_composite());
@@ -154,7 +155,16 @@ void ObjectTables::put_parts(Inode& inode, const std::vector<format::ObjectPart>
     for (size_t i = begin; i < std::min(begin + kPartsOfRow, parts.size()); ++i) *row.add_parts() = parts[i];
     tables_.txn().put(format::object_parts_key(id, parts[begin].number()), format::encode(row));
   }
-  inode.mutable_object()->set_parts(static_cast<uint32_t>(parts.size()));
+  format::ObjectSummary& summary = *inode.mutable_object();
+  summary.set_parts(static_cast<uint32_t>(parts.size()));
+  summary.clear_part_bytes();
+  if (parts.empty()) return;
+  const uint64_t part_bytes = parts.front().size();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const bool last = i + 1 == parts.size();
+    if (parts[i].number() != i + 1 || parts[i].size() > part_bytes || (!last && parts[i].size() < part_bytes)) return;
+  }
+  summary.set_part_bytes(part_bytes);
 }
 
 Result<format::ObjectUpload> ObjectTables::load_upload(MountId mount, std::string_view key, std::string_view upload_id) {
@@ -195,6 +205,7 @@ Result<void> ObjectTables::content_written(Inode& inode) {
     tables_.txn().erase_range(range.begin, range.end);
   }
   summary.clear_parts();
+  summary.clear_part_bytes();
   summary.clear_modified_ns();
   summary.set_content_version(inode.content_version());
   if (!summary.has_facts()) return {};
@@ -205,6 +216,26 @@ Result<void> ObjectTables::content_written(Inode& inode) {
   facts.clear_upload_id();
   put_facts(inode, facts);
   return {};
+}
+
+void ObjectTables::take_found(Inode& inode, const LowerObject& found) {
+  const bool any = found.facts.ByteSizeLong() != 0;
+  if (any || found.put) {
+    inode.mutable_object();
+    put_facts(inode, found.facts);
+  }
+  if (found.by_posix) inode.mutable_object()->set_by_posix(true);
+  // An etag that was told already stands.
+  if (inode.type() != format::REGULAR || inode.content_version() != 0 || !inode.object().etag().empty()) return;
+  if (!found.etag.empty()) inode.mutable_object()->set_etag(found.etag);
+  if (found.parts == 0) return;
+  std::vector<format::ObjectPart> parts(found.parts);
+  for (uint32_t i = 0; i < found.parts; ++i) {
+    parts[i].set_number(i + 1);
+    parts[i].set_offset(i * found.part_bytes);
+    parts[i].set_size(std::min(found.part_bytes, inode.size() - parts[i].offset()));
+  }
+  put_parts(inode, parts);
 }
 
 void ObjectTables::content_found(Inode& inode) {

@@ -71,6 +71,8 @@ class ObjectTables {
   // The content is another one than that which was put: what was said of it is not so any more. Headers, user metadata and
   // tags stay. Changes the record, the caller puts it.
   Result<void> content_written(Inode& inode);
+  // What the object in the bucket said. Changes the record, the caller puts it.
+  void take_found(Inode& inode, const LowerObject& found);
   // The content is another one that was found in the bucket: whatever was known of the object is not so any more.
   void content_found(Inode& inode);
 

@@ -94,6 +94,9 @@ Result<Claim> Namespace::claim(InodeId inode) {
     if (record.xattr_bytes() != 0 && !is_further_name(record)) {
       TRY_ASSIGN(claim.xattrs, tables.xattrs(inode, kv::Isolation::kSnapshot));
     }
+    if (!is_further_name(record)) {
+      TRY_ASSIGN(claim.facts, ObjectTables(tables).facts(record));
+    }
 
     const bool at_home = record.has_home() && record.home().key() == claim.key;
     TRY_ASSIGN(const auto owner, tables.find_owner(claim.mount, claim.key));

@@ -74,7 +74,7 @@ Result<Publisher::Standing> Publisher::inspect(const meta::Claim& claim, const u
       const bool at_home = claim.inode.has_home() && claim.inode.home().key() == claim.key &&
                            claim.inode.home().etag() == head->info.etag;
       if (at_home) return replace;  // it is known; what is wanted is to write it anew
-      const bool current = head->attributes.user == attributes.user;
+      const bool current = ufs::says(head->attributes, attributes);
       return Standing{.published = Published{.etag = head->info.etag,
                                              .attributes_version = current ? claim.inode.attributes_version() : 0,
                                              .written = false}};

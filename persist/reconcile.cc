@@ -165,7 +165,7 @@ Result<meta::PersistedObject> Reconciler::bring(const meta::Claim& claim, ufs::U
 
 Result<meta::PersistedObject> Reconciler::upload(const meta::Claim& claim, ufs::UnderStore& store,
                                                  Activity::Attempt& attempt) {
-  const meta::ObjectForm form = meta::form_object(claim.inode, claim.xattrs, parts_.names.volume_id(), claim.key);
+  const meta::ObjectForm form = meta::form_object(claim.inode, claim.xattrs, claim.facts, parts_.names.volume_id(), claim.key);
   TRY_ASSIGN(auto sidecar, bring_sidecar(claim, store, form));
   const bool record = claim.inode.type() != format::REGULAR;
   TRY_ASSIGN(auto uploaded, record ? parts_.uploader.upload_record(claim, form.attributes, store)
@@ -221,7 +221,7 @@ Result<meta::PersistedObject> Reconciler::copy_content(const meta::Claim& claim,
   meta::ObjectForm form;
   std::optional<format::Home> sidecar;
   if (!claim.inode.attributes_unknown() && !claim.source) {
-    form = meta::form_object(claim.inode, claim.xattrs, parts_.names.volume_id(), claim.key);
+    form = meta::form_object(claim.inode, claim.xattrs, claim.facts, parts_.names.volume_id(), claim.key);
     TRY_ASSIGN(sidecar, bring_sidecar(claim, store, form));
   }
   bool lost = false;
@@ -235,7 +235,7 @@ Result<meta::PersistedObject> Reconciler::copy_content(const meta::Claim& claim,
         lost = etag != home.etag() && meta::owner_of(source->attributes) != own;
         if (lost) return fail(ErrorCode::kStale);
         const meta::ObjectForm copied =
-            meta::form_copy(source->attributes, claim.inode, claim.xattrs, parts_.names.volume_id(), claim.key);
+            meta::form_copy(source->attributes, claim.inode, claim.xattrs, claim.facts, parts_.names.volume_id(), claim.key);
         if (sidecar && copied.sidecar_key != form.sidecar_key) {
           TRY_ASSIGN(sidecar, bring_sidecar(claim, store, copied));
         }

@@ -15,10 +15,23 @@ Result<void> check_key(std::string_view prefix, std::string_view key, size_t byt
   return {};
 }
 
+bool says(const ObjectAttributes& found, const ObjectAttributes& written) {
+  if (!written.content_type.empty() && found.content_type != written.content_type) return false;
+  for (const auto& [name, header] : kObjectHeaders) {
+    if (found.*header != written.*header) return false;
+  }
+  return found.user == written.user;
+}
+
 Result<void> check_attributes(const ObjectAttributes& attributes) {
   const auto printable = [](char c) { return c >= 0x20 && c < 0x7f; };
   if (!std::ranges::all_of(attributes.content_type, printable)) {
     return fail(ErrorCode::kInvalid, "a content type must be printable ASCII");
+  }
+  for (const auto& [name, header] : kObjectHeaders) {
+    const std::string& value = attributes.*header;
+    if (!std::ranges::all_of(value, printable) || value.starts_with(' ') || value.ends_with(' '))
+      return fail(ErrorCode::kInvalid, "a header must be printable ASCII: " + std::string(name));
   }
   size_t bytes = 0;
   for (const auto& [name, value] : attributes.user) {

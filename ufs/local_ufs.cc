@@ -78,6 +78,9 @@ Error store_error(Error error) {
 std::string serialise(const Etag& etag, const ObjectAttributes& object, std::string_view upload_id) {
   std::string text = "etag=" + etag + '\n';
   if (!object.content_type.empty()) text += "content-type=" + object.content_type + '\n';
+  for (const auto& [name, header] : kObjectHeaders) {
+    if (!(object.*header).empty()) text += std::string(name) + '=' + object.*header + '\n';
+  }
   if (!upload_id.empty()) text += "upload=" + std::string(upload_id) + '\n';
   for (const auto& [name, value] : object.user) text += "x-" + name + '=' + value + '\n';
   return text;
@@ -101,6 +104,9 @@ Serialised parse(std::string_view text) {
     const std::string value(line.substr(equals + 1));
     if (name == "etag") out.etag = value;
     if (name == "content-type") out.object.content_type = value;
+    for (const auto& [header_name, header] : kObjectHeaders) {
+      if (name == header_name) out.object.*header = value;
+    }
     if (name == "upload") out.upload_id = value;
     if (name.starts_with("x-")) out.object.user.emplace(name.substr(2), value);
   }
@@ -355,7 +361,7 @@ Result<Etag> LocalUfs::seal(const NewFile& file, const Attributes& attributes) c
   TRY(file.file.set_times(std::nullopt, unique_time_ns()));
   TRY_ASSIGN(const io::FileStat stat, file.file.stat());
   Etag etag = etag_of(stat);
-  const bool worth_storing = !attributes.object.content_type.empty() || !attributes.object.user.empty() ||
+  const bool worth_storing = !says(attributes.object, {}) || !attributes.object.content_type.empty() ||
                              !attributes.upload_id.empty();
   if (worth_storing) {
     const std::string text = serialise(etag, attributes.object, attributes.upload_id);

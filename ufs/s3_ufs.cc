@@ -53,6 +53,9 @@ void add_conditions(net::Headers& headers, const Conditions& conditions) {
 void add_attributes(net::Headers& headers, const ObjectAttributes& attributes) {
   headers.push_back({"content-type",
                      attributes.content_type.empty() ? "application/octet-stream" : attributes.content_type});
+  for (const auto& [name, header] : kObjectHeaders) {
+    if (!(attributes.*header).empty()) headers.push_back({std::string(name), attributes.*header});
+  }
   for (const auto& [name, value] : attributes.user) {
     headers.push_back({std::string(kMetadataHeader) + name, value});
   }
@@ -119,7 +122,7 @@ struct S3Ufs::StoredObject {
   net::Headers headers;
 
   bool holds(std::span<const std::byte> body, const ObjectAttributes& attributes) const {
-    if (head.info.size_bytes != body.size() || head.attributes.user != attributes.user) return false;
+    if (head.info.size_bytes != body.size() || !says(head.attributes, attributes)) return false;
     if (is_md5(head.info.etag) && !hides_md5(headers)) return head.info.etag == net::hex(net::md5(body));
     return whole_checksum(headers) == net::checksum_text(net::crc32c(body));
   }
@@ -174,7 +177,9 @@ Result<S3Ufs::StoredObject> S3Ufs::load(std::string_view key, Deadline deadline)
   net::Headers& headers = answer->http.headers;
   const auto size = number(net::header(headers, "content-length"));
   if (!size) return fail(ErrorCode::kCorrupt, uri() + ": the answer to HEAD has no length: " + std::string(key));
-  StoredObject object{{info_of(key, headers, *size), {std::string(net::header(headers, "content-type")), {}}}, {}};
+  StoredObject object{{info_of(key, headers, *size), {}}, {}};
+  object.head.attributes.content_type = net::header(headers, "content-type");
+  for (const auto& [name, header] : kObjectHeaders) object.head.attributes.*header = net::header(headers, name);
   for (const net::Header& header : headers) {
     if (header.name.size() <= kMetadataHeader.size() ||
         !net::same_name(std::string_view(header.name).substr(0, kMetadataHeader.size()), kMetadataHeader)) {

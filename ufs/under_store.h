@@ -29,6 +29,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -51,10 +52,28 @@ using Etag = std::string;
 // Writes of anything else are kInvalid; what others wrote is returned as it is.
 using UserMetadata = std::map<std::string, std::string, std::less<>>;
 
+// Headers that come back with the object. Empty: none; of the content type, the store's default. Printable ASCII.
 struct ObjectAttributes {
-  std::string content_type;  // empty: the store's default
+  std::string content_type;
+  std::string content_encoding;
+  std::string content_disposition;
+  std::string content_language;
+  std::string cache_control;
+  std::string expires;
   UserMetadata user;
 };
+
+// All headers but the content type, by their names.
+inline constexpr std::pair<std::string_view, std::string ObjectAttributes::*> kObjectHeaders[] = {
+    {"content-encoding", &ObjectAttributes::content_encoding},
+    {"content-disposition", &ObjectAttributes::content_disposition},
+    {"content-language", &ObjectAttributes::content_language},
+    {"cache-control", &ObjectAttributes::cache_control},
+    {"expires", &ObjectAttributes::expires},
+};
+
+// Whether an object that was written with `written` says `found`.
+bool says(const ObjectAttributes& found, const ObjectAttributes& written);
 
 struct ObjectInfo {
   std::string key;

@@ -111,11 +111,18 @@ Result<meta::KeyFound> LocalObjects::locate(const ObjectName& name, meta::WithFa
 Result<meta::KeyFound> LocalObjects::locate_object(const ObjectName& name) {
   for (int tries = 0; tries < kObjectTries; ++tries) {
     TRY_ASSIGN(auto found, locate(name, meta::WithFacts::kYes));
-    if (!found.inode || !meta::is_object(*found.inode)) return fail(no_object(name));
-    if (!found.inode->attributes_unknown()) return found;
+    const bool object = found.inode && meta::is_object(*found.inode);
+    // Whether a directory that a prefix told of is an object, its object must say.
+    const bool unknown = found.inode && found.inode->attributes_unknown() && (object || meta::is_directory(*found.inode));
+    if (!object && !unknown) return fail(no_object(name));
+    if (!unknown) return found;
     TRY(NoWait::check());
-    TRY_ASSIGN(const meta::Inode known, parts_.lower.load_attributes(*found.inode, ufs_deadline()));
-    if (known.attributes_unknown()) return found;  // out of reach: what the listing told has to do for now
+    const auto known = parts_.lower.load_attributes(*found.inode, ufs_deadline());
+    if (failed_with(known, ErrorCode::kNotFound)) continue;
+    TRY(known);
+    if (!known->attributes_unknown()) continue;
+    if (!object) return fail(ErrorCode::kUnavailable, "the store does not say whether there is an object '" + name.key + "'");
+    return found;  // out of reach: what the listing told has to do for now
   }
   return fail(moving_target(name));
 }

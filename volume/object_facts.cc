@@ -38,7 +38,7 @@ bool parses(std::string_view name, const std::string& value) {
 void show_attributes(std::map<std::string, std::string>& user, const meta::Inode& inode) {
   // Put by nobody, and not just found: made through the mount.
   const bool found = inode.type() == format::REGULAR && inode.content_version() == 0 && inode.has_home();
-  const bool by_posix = !inode.has_object() && !found;
+  const bool by_posix = inode.object().by_posix() || (!inode.has_object() && !found);
   std::optional<ufs::ObjectAttributes> now;
   for (const std::string_view name : kAttributeNames) {
     const auto it = user.find(std::string(name));

@@ -251,6 +251,23 @@ TEST_F(ObjectsTest, objects_of_the_bucket_are_found_on_the_way) {
   EXPECT_EQ(fresh.keys(), (std::vector<std::string>{"a", "z"}));
 }
 
+TEST_F(ObjectsTest, markers_of_the_bucket_are_found_on_the_way) {
+  testing::MemoryVolume fresh;
+  for (const char* key : {"a/", "b/", "b/c", "d/e/", "f/g"}) fresh.put_object(key, key[2] == 0 || key[3] == '/' ? "" : "x");
+  fresh.start();
+  const auto found = [&](ListObjects query) {
+    query.bucket = "s3";
+    std::vector<std::string> keys;
+    for (const auto& entry : testing::must(fresh->objects().list(query)).objects) keys.push_back(entry.key);
+    return keys;
+  };
+  bool not_modified = false;
+  EXPECT_TRUE(fresh->objects().head(name("a/"), {}, &not_modified).has_value());
+  EXPECT_FALSE(fresh->objects().head(name("f/"), {}, &not_modified).has_value());
+  EXPECT_EQ(found({.prefix = "b/", .delimiter = "/"}), (std::vector<std::string>{"b/", "b/c"}));
+  EXPECT_EQ(found({}), (std::vector<std::string>{"a/", "b/", "b/c", "d/e/", "f/g"}));
+}
+
 TEST_F(ObjectsTest, a_put_that_must_be_persisted_is_when_it_returns) {
   testing::must(volume_->set_rules_document(R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "WRITE_BACK"},
       "pathRules": [{"path": "/s3/through/**", "policyMode": "WRITE_THROUGH"},
@@ -338,6 +355,124 @@ TEST_F(ObjectsTest, content_that_posix_writes_has_no_parts) {
   EXPECT_EQ(head("a").parts, 0u);
   volume_.drain();
   EXPECT_EQ(volume_.fsck(), "");
+}
+
+// A second volume over the same bucket shows the objects that the first one persisted.
+class RebuiltObjectsTest : public ObjectsTest {
+ protected:
+  void rebuild() {
+    volume_.drain();
+    rebuilt_.options.open_store = volume_.options.open_store;
+    rebuilt_.start();
+  }
+  Object rebuilt_head(std::string_view key) {
+    bool not_modified = false;
+    return testing::must(rebuilt_->objects().head(name(key), {}, &not_modified));
+  }
+  void expect_same(std::string_view key) {
+    const Object before = head(key), after = rebuilt_head(key);
+    EXPECT_EQ(after.size, before.size) << key;
+    EXPECT_EQ(after.headers, before.headers) << key;
+    EXPECT_EQ(after.checksum, before.checksum) << key;
+    EXPECT_EQ(after.parts, before.parts) << key;
+    EXPECT_EQ(testing::must(rebuilt_->objects().tags(name(key))), testing::must(objects().tags(name(key)))) << key;
+  }
+
+  testing::MemoryVolume rebuilt_;
+};
+
+PutFacts rich_facts() {
+  PutFacts facts;
+  facts.headers = {.content_type = "text/plain",
+                   .content_encoding = "gzip",
+                   .content_disposition = "attachment; filename=\"\xc3\xa4\"",
+                   .content_language = "de",
+                   .cache_control = "no-store",
+                   .expires = "Thu, 01 Dec 1994 16:00:00 GMT",
+                   .website_redirect = "/other",
+                   .storage_class = "STANDARD_IA",
+                   .user = {{"k", "v"}, {"mode", "33216"}, {"mtime", "1700000000"}, {"uid", "nobody"}, {"\xc3\xa4", "\xc3\xb6"},
+                            {"weir-owner", "not so"}, {"file-permissions", "0600"}, {"--symlink-target", "/etc"}}};
+  facts.tags = {{"project", "a&b=c"}, {"empty", ""}};
+  facts.checksum = ObjectChecksum{ChecksumAlgorithm::kCrc32c, ChecksumType::kFullObject, "4waSgw=="};
+  return facts;
+}
+
+TEST_F(RebuiltObjectsTest, shows_what_was_put) {
+  put("rich", "content", rich_facts());
+  put("poor", "content");
+  put("octets", "content", {.headers = {.content_type = "application/octet-stream"}});
+  PutFacts large = rich_facts();
+  large.headers.user = {{"large", std::string(1'900, 'x')}, {"small", "y"}};
+  put("large", "content", large);
+  put("d/", "", {.headers = {.content_type = "application/x-directory; charset=UTF-8", .user = {{"k", "v"}}}});
+  const std::string id = upload("parts");
+  testing::must(try_put_part("parts", id, 1, two_parts()[0]));
+  testing::must(try_put_part("parts", id, 2, two_parts()[1]));
+  testing::must(try_complete("parts", id, two_parts()));
+  rebuild();
+  for (const char* key : {"rich", "poor", "octets", "large", "d/", "parts"}) {
+    expect_same(key);
+    EXPECT_EQ(rebuilt_head(key).etag, head(key).etag) << key;
+  }
+  EXPECT_EQ(rebuilt_head("rich").headers, rich_facts().headers);
+  bool not_modified = false;
+  const auto reader = testing::must(rebuilt_->objects().open(name("parts"), {}, &not_modified));
+  EXPECT_EQ(testing::must(reader->part(2)).offset, kObjectPartBytesMin);
+  // The bucket's own tools see it, too.
+  const auto bare = testing::must(volume_.bucket.head("rich", volume_.later())).attributes;
+  EXPECT_EQ(bare.content_type, "text/plain");
+  EXPECT_EQ(bare.content_encoding, "gzip");
+  EXPECT_EQ(bare.cache_control, "no-store");
+  EXPECT_EQ(bare.user.at("k"), "v");
+  EXPECT_EQ(bare.user.at("mode"), "33216");
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+TEST_F(RebuiltObjectsTest, shows_what_was_changed_since) {
+  put("a", "content", rich_facts());
+  put("b", "content", rich_facts());
+  put("c", "content", rich_facts());
+  volume_.drain();
+  testing::must(objects().set_tags(name("a"), {{"new", "1"}}));
+  testing::must(objects().copy(name("b"), name("b"), {.headers = ObjectHeaders{.content_type = "image/png"}}));
+  testing::must(volume_->rename(volume_.root(), "c", volume_.root(), "c2", meta::RenameMode::kReplace));
+  testing::must(volume_->set_attributes(head("c2").inode, {.permissions = 0600}, {}));
+  rebuild();
+  for (const char* key : {"a", "b", "c2"}) {
+    expect_same(key);
+    EXPECT_EQ(rebuilt_head(key).etag, md5("content"));
+  }
+  EXPECT_EQ(rebuilt_head("b").headers, (ObjectHeaders{.content_type = "image/png"}));
+  EXPECT_EQ(rebuilt_head("c2").headers.user.at("mode"), "33152");
+}
+
+TEST_F(RebuiltObjectsTest, shows_what_posix_made_and_what_other_tools_put) {
+  volume_.put(volume_.root(), "a", "by POSIX");
+  put("b", "by S3", rich_facts());
+  write_file(head("b").inode, "by POSIX after all");
+  volume_.put_object("found", "x", {.content_type = "text/html", .user = {{"mode", "33188"}, {"mtime", "1"}, {"k", "v"}}});
+  volume_.options.names.sync_interval = Duration::zero();
+  restart();
+  EXPECT_EQ(head("found").headers.content_type, "text/html");
+  EXPECT_EQ(head("found").headers.user, (std::map<std::string, std::string>{{"k", "v"}, {"mode", "33188"}, {"mtime", "1"}}));
+  testing::must(volume_->rename(volume_.root(), "found", volume_.root(), "moved", meta::RenameMode::kReplace));
+  rebuild();
+  for (const char* key : {"a", "b", "moved"}) expect_same(key);
+  EXPECT_EQ(rebuilt_head("moved").headers.user, head("moved").headers.user);
+  EXPECT_EQ(rebuilt_head("a").headers.user.at("mode"), "33188");
+}
+
+TEST_F(RebuiltObjectsTest, does_not_believe_what_was_said_of_other_content) {
+  put("a", "content", rich_facts());
+  volume_.drain();
+  const auto old = testing::must(volume_.bucket.head("a", volume_.later()));
+  // As a tool does that writes what it changed with the metadata that it found.
+  volume_.put_object("a", "other content", old.attributes);
+  rebuild();
+  EXPECT_EQ(rebuilt_head("a").checksum, std::nullopt);
+  EXPECT_EQ(rebuilt_head("a").etag, testing::must(volume_.bucket.head("a", volume_.later())).info.etag);
+  EXPECT_EQ(rebuilt_head("a").headers.content_type, "text/plain");
 }
 
 // Stops the story at the n-th step between two durable ones, as a crash would, and looks at what is left.
