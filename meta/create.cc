@@ -22,7 +22,7 @@ Result<Inode> make_child(Tables& tables, InodeId id, FileType type, InodeId pare
 Result<Inode> Namespace::create_file(InodeId parent, std::string_view name, uint32_t permissions,
                                      const Caller& caller, LocalFileId local_file) {
   TRY(check_name(name));
-  TRY_ASSIGN(const InodeId id, new_inode_id());
+  TRY_ASSIGN(const InodeId id, id_for(caller));
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     Inode directory;
     TRY_ASSIGN(Inode inode, make_child(tables, id, format::REGULAR, parent, name, permissions, caller, &directory));
@@ -38,7 +38,7 @@ Result<Inode> Namespace::create_file(InodeId parent, std::string_view name, uint
 Result<Inode> Namespace::make_directory(InodeId parent, std::string_view name, uint32_t permissions,
                                         const Caller& caller) {
   TRY(check_name(name));
-  TRY_ASSIGN(const InodeId id, new_inode_id());
+  TRY_ASSIGN(const InodeId id, id_for(caller));
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     Inode directory;
     TRY_ASSIGN(Inode inode, make_child(tables, id, format::DIRECTORY, parent, name, permissions, caller, &directory));
@@ -54,7 +54,7 @@ Result<Inode> Namespace::make_node(InodeId parent, std::string_view name, FileTy
                                    uint64_t rdev, const Caller& caller) {
   TRY(check_name(name));
   if (!is_special(type)) return fail(ErrorCode::kInvalid, "not a fifo, socket or device");
-  TRY_ASSIGN(const InodeId id, new_inode_id());
+  TRY_ASSIGN(const InodeId id, id_for(caller));
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     Inode directory;
     TRY_ASSIGN(Inode inode, make_child(tables, id, type, parent, name, permissions, caller, &directory));
@@ -71,7 +71,7 @@ Result<Inode> Namespace::make_symlink(InodeId parent, std::string_view name, std
   TRY(check_name(name));
   if (target.empty()) return fail(ErrorCode::kNotFound, "a symbolic link needs a target");
   if (target.size() > kSymlinkBytesMax) return fail(ErrorCode::kNameTooLong, "the target is over 4,096 bytes");
-  TRY_ASSIGN(const InodeId id, new_inode_id());
+  TRY_ASSIGN(const InodeId id, id_for(caller));
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     Inode directory;
     TRY_ASSIGN(Inode inode, make_child(tables, id, format::SYMLINK, parent, name, 0777, caller, &directory));

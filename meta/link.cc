@@ -66,7 +66,7 @@ Result<bool> Namespace::link(InodeId inode, InodeId parent, std::string_view nam
 
 Result<Inode> Namespace::create_unnamed_file(InodeId directory, uint32_t permissions, const Caller& caller,
                                              LocalFileId local_file) {
-  TRY_ASSIGN(const InodeId id, new_inode_id());
+  TRY_ASSIGN(const InodeId id, id_for(caller));
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Inode> {
     TRY_ASSIGN(const Inode parent, tables.load_parent(directory));
     TRY_ASSIGN(const auto place, tables.place_of(parent));

@@ -82,6 +82,11 @@ Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& cloc
   return std::unique_ptr<Namespace>(new Namespace(kv, clock, options, volume_id));
 }
 
+Result<InodeId> Namespace::id_for(const Caller& caller) {
+  if (caller.new_id != InodeId(0)) return caller.new_id;
+  return new_inode_id();
+}
+
 Result<InodeId> Namespace::new_inode_id() {
   TRY_ASSIGN(const uint64_t id, inode_ids_.take(kv_, "inode"));
   return InodeId(id);

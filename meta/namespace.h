@@ -502,6 +502,7 @@ class Namespace {
  private:
   Namespace(kv::Kv& kv, const Clock& clock, const NamespaceOptions& options, std::string volume_id);
 
+  Result<InodeId> id_for(const Caller& caller);
   // The policy of the inode's path. One rule for all paths costs no walk.
   Result<WritePolicy> policy_of(Tables& tables, const Inode& inode) const;
   Result<bool> something_waits(Tables& tables, MountId mount);

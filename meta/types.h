@@ -59,6 +59,8 @@ struct Caller {
   uint32_t gid = 0;
   // Taken from the permissions of what is made, unless the directory has a default ACL.
   uint32_t umask = 0;
+  // Of what is made, from Namespace::new_inode_id(), so that the caller knows it before; 0: one is taken.
+  InodeId new_id{};
 };
 
 // Of a new name: set-group-id directories hand their group on.

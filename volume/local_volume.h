@@ -34,6 +34,8 @@ class LocalVolume final : public Volume {
 
   void set_cache_listener(CacheListener* listener) override { listener_.store(listener); }
   const std::string& id() const override { return names_->volume_id(); }
+  Result<std::unique_ptr<OpenFile>> take_held(size_t index) override { return std::move(held_.at(index)); }
+  Result<InodeId> new_inode_id() override { return names_->new_inode_id(); }
 
   Result<Entry> lookup(InodeId parent, std::string_view name) override;
   Result<Entry> get_attributes(InodeId inode) override;
@@ -151,6 +153,7 @@ class LocalVolume final : public Volume {
   std::unique_ptr<persist::Persister> persister_;
   std::unique_ptr<OpenFiles> files_;
   std::optional<LocalObjects> objects_;
+  std::vector<Result<std::unique_ptr<OpenFile>>> held_;  // until they are taken
   std::atomic<bool> stopping_ = false;
   DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;

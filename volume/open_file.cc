@@ -61,11 +61,12 @@ Result<void> LocalOpenFile::write(uint64_t offset, std::span<const std::byte> by
   return files_.change(*open_, content, offset, bytes.size(), [&] { return content->local().write(offset, bytes); });
 }
 
-Result<void> LocalOpenFile::append(std::span<const std::byte> bytes) {
+Result<void> LocalOpenFile::append(std::span<const std::byte> bytes, const AppendPlace& about_to) {
   TRY_ASSIGN(const auto content, writable_content());
   TRY(files_.pages_.admit(bytes.size(), files_.options_.admit_slow_max));
   std::lock_guard lock(open_->mutex);  // between finding the end and writing there
   TRY_ASSIGN(const io::FileStat stat, content->file().stat());
+  if (about_to) about_to(stat.size_bytes);
   // Nothing can be absent there.
   const bool complete = content->local().complete();
   TRY(content->local().write(stat.size_bytes, bytes));

@@ -23,7 +23,7 @@ class LocalOpenFile final : public OpenFile {
 
   Result<size_t> read(uint64_t offset, std::span<std::byte> buffer) override;
   Result<void> write(uint64_t offset, std::span<const std::byte> bytes) override;
-  Result<void> append(std::span<const std::byte> bytes) override;
+  Result<void> append(std::span<const std::byte> bytes, const AppendPlace& about_to) override;
   Result<void> truncate(uint64_t size) override;
   Result<void> allocate(Allocate what, uint64_t offset, uint64_t size) override;
   Result<std::optional<uint64_t>> seek(Seek what, uint64_t offset) override;

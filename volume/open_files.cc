@@ -157,6 +157,102 @@ std::unique_ptr<OpenFile> OpenFiles::make_handle(OpenRef open, const OpenOptions
   return std::make_unique<LocalOpenFile>(*this, std::move(open), options, std::move(local));
 }
 
+// --- what was open before the start
+
+Result<std::vector<Result<std::unique_ptr<OpenFile>>>> OpenFiles::resume(std::span<const HeldFile> held) {
+  std::vector<Result<std::unique_ptr<OpenFile>>> handles;
+  if (held.empty()) return handles;
+  const HeldInodes inodes = inodes_of(held);
+  TRY_ASSIGN(const auto marks, names_.write_marks());
+  std::vector<OpenRef> marked;  // keeps what is resumed in the table
+  for (const meta::WriteMarkState& mark : marks) {
+    if (!inodes.contains(mark.inode)) continue;
+    OpenRef open = table_.acquire(mark.inode);
+    {
+      Lock lock(open->mutex);
+      TRY(resume_writing(*open, mark));
+    }
+    marked.push_back(std::move(open));
+  }
+  handles.reserve(held.size());
+  for (const HeldFile& file : held) {
+    handles.push_back(resume_handle(file));
+    if (!handles.back().has_value())
+      log_error("volume.held_file_lost", {{"inode", file.inode}, {"error", handles.back().error()}});
+  }
+  // A mark that no handle of a writer stands for is at its end.
+  for (OpenRef& open : marked) {
+    bool end = false;
+    {
+      Lock lock(open->mutex);
+      end = open->marked && open->writers == 0;
+    }
+    if (end) ender_.enqueue(std::move(open));
+  }
+  return handles;
+}
+
+Result<void> OpenFiles::resume_writing(OpenInode& open, const meta::WriteMarkState& mark) {
+  TRY_ASSIGN(const MarkCommit committed, commit_mark(names_, pages_, mark));
+  if (!committed.there) return {};
+  TRY_ASSIGN(const meta::Inode inode, names_.load(open.id));
+  TRY_ASSIGN(auto local, pages_.open(mark.local_file));
+  TRY_ASSIGN(const io::FileStat stat, local->file().stat());
+  const format::Home home = meta::needs_home(inode) ? inode.home() : format::Home();
+  open.content = std::make_shared<Content>(open.id, std::move(local), home);
+  open.marked = true;
+  open.committed = committed.changed;
+  open.generation = inode.generation();
+  open.filled = !open.content->local().complete();
+  open.commit_due = ctime_is_young(stat);
+  open.unlinked = inode.links() == 0;
+  // The kernel may be writing all the time: what differs from what was committed is committed by the close.
+  const bool as_committed = inode.content_ctime_ns() == stat.ctime_ns && inode.size() == stat.size_bytes;
+  open.known = as_committed         ? known_of(stat)
+               : committed.changed ? OpenInode::Known{}
+                                   : OpenInode::Known{mark.before.size, mark.before.mtime_ns, mark.before.ctime_ns};
+  if (open.unlinked || meta::content_persisted(inode)) return {};
+  TRY_ASSIGN(const meta::WritePolicy policy, names_.policy(inode));
+  const bool waits = policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
+  if (waits && committed.changed) open.persist_due = Generation(inode.generation());
+  return {};
+}
+
+Result<std::shared_ptr<Content>> OpenFiles::resume_content(OpenInode& open, LocalFileId local_file) {
+  if (open.content && open.content->id() == local_file) return open.content;
+  auto local = pages_.open(local_file);
+  if (failed_with(local, ErrorCode::kNotFound)) return nullptr;
+  TRY(local);
+  if (!(*local)->complete()) return nullptr;
+  return std::make_shared<Content>(open.id, *std::move(local), format::Home());
+}
+
+Result<std::unique_ptr<OpenFile>> OpenFiles::resume_handle(const HeldFile& held) {
+  OpenRef open = table_.acquire(held.inode);
+  const bool writes = held.access != Access::kRead;
+  std::shared_ptr<Content> local_content;  // null: paged
+  {
+    Lock lock(open->mutex);
+    TRY_ASSIGN(const meta::Inode record, names_.load(held.inode));
+    if (record.quarantined())
+      return fail(ErrorCode::kCorrupt, "inode " + std::to_string(held.inode.value()) + " is quarantined");
+    TRY(load_content(*open, record));
+    open->unlinked = record.links() == 0;
+    if (held.local_file != LocalFileId(0)) {
+      TRY_ASSIGN(local_content, resume_content(*open, held.local_file));
+      // Begun by its opening; where the mark is missing all the same, it begins anew.
+      if (local_content && writes && !open->marked && !open->unlinked) TRY(begin(*open));
+    }
+    if (local_content) {
+      open->local_content = local_content->id();
+      ++open->local_handles;
+    }
+    ++open->handles;
+    if (writes) ++open->writers;
+  }
+  return make_handle(std::move(open), {.access = held.access}, std::move(local_content));
+}
+
 // --- content
 
 Result<std::shared_ptr<Content>> OpenFiles::find_content(OpenInode& open, const meta::Inode& inode) {

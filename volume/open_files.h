@@ -67,6 +67,9 @@ class OpenFiles {
   // The handle of a file that create_file() just made and marked. `endings` was taken before that.
   Result<std::unique_ptr<OpenFile>> open_created(const meta::Inode& inode, std::shared_ptr<pages::LocalFile> local,
                                                  const OpenOptions& options, uint64_t endings);
+  // The handles that VolumeOptions::held names, in its order. What was written to marked inodes is committed, the marks stand.
+  // Requires: recover() has run, and nothing else is open.
+  Result<std::vector<Result<std::unique_ptr<OpenFile>>>> resume(std::span<const HeldFile> held);
   // Changes when the end of any writing is recorded.
   uint64_t endings() const { return endings_.load(std::memory_order_acquire); }
 
@@ -138,7 +141,13 @@ class OpenFiles {
   void settle(OpenInode& open);  // the pin
   void reclaim(OpenInode& open);
 
+  // Goes on under a mark of the last process.
+  Result<void> resume_writing(OpenInode& open, const meta::WriteMarkState& mark);
+  // Of a handle whose local file is another one than the inode's by now, or gone (null).
+  Result<std::shared_ptr<Content>> resume_content(OpenInode& open, LocalFileId local_file);
+
   // --- without
+  Result<std::unique_ptr<OpenFile>> resume_handle(const HeldFile& held);
   Result<std::unique_ptr<OpenFile>> open_once(InodeId inode, const OpenOptions& options);
   Result<std::shared_ptr<Content>> make_writable(OpenInode& open);
   // Fetches what is absent, with read-ahead. kStale: the content is nowhere any more; the inode may have another one.

@@ -52,7 +52,13 @@ Result<void> recover_uploads(meta::Namespace& names, pages::PageStore& pages, bo
 
 }  // namespace
 
-Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const meta::WriteMarkState& mark) {
+HeldInodes inodes_of(std::span<const HeldFile> held) {
+  HeldInodes inodes;
+  for (const HeldFile& file : held) inodes.insert(file.inode);
+  return inodes;
+}
+
+Result<MarkCommit> commit_mark(meta::Namespace& names, pages::PageStore& pages, const meta::WriteMarkState& mark) {
   const auto stat = pages.stat(mark.local_file);
   const auto inode = names.load(mark.inode);
   if (!inode.has_value() && inode.error() != ErrorCode::kNotFound) return fail(inode.error());
@@ -84,14 +90,20 @@ Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const
     const auto reported = names.report_corruption(mark.inode, mark.local_file);
     if (!reported.has_value() && reported.error() != ErrorCode::kNotFound) return fail(reported.error());
   }
-  TRY(names.end_writes({{.inode = mark.inode, .unchanged = !changed}}));
-  return stat.has_value();
+  return MarkCommit{.there = stat.has_value(), .changed = changed};
 }
 
-Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages) {
+Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const meta::WriteMarkState& mark) {
+  TRY_ASSIGN(const MarkCommit committed, commit_mark(names, pages, mark));
+  TRY(names.end_writes({{.inode = mark.inode, .unchanged = !committed.changed}}));
+  return committed.there;
+}
+
+Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const HeldInodes& held) {
   Recovered recovered;
   TRY_ASSIGN(const auto orphans, names.orphans());
   for (const InodeId inode : orphans) {
+    if (held.contains(inode)) continue;
     TRY_ASSIGN(const LocalFileId local, names.reclaim(inode));
     if (local != LocalFileId(0)) pages.remove(local);
     ++recovered.orphans;
@@ -99,6 +111,7 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages) {
 
   TRY_ASSIGN(const auto marks, names.write_marks());
   for (const auto& mark : marks) {
+    if (held.contains(mark.inode)) continue;
     TRY_ASSIGN(const bool there, recover_mark(names, pages, mark));
     ++recovered.marks;
     if (there) continue;

@@ -2,10 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <unordered_set>
 
 #include "base/result.h"
 #include "meta/namespace.h"
 #include "pages/page_store.h"
+#include "volume/volume.h"
 
 namespace weir::volume {
 
@@ -20,8 +23,18 @@ struct Recovered {
 // Commits what inodes open for write hold now, reclaims orphans, and tells the page store which local files live. After a
 // restart of the machine, unpersisted local files of another size than was committed lost bytes that were never synced: they are
 // quarantined.
+// Inodes that are `held` are open still: they are no orphans, and their writing is left to OpenFiles::resume().
 // Requires: nobody else uses `names` or `pages`. Crash: may be run again at any time.
-Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages);
+using HeldInodes = std::unordered_set<InodeId>;
+HeldInodes inodes_of(std::span<const HeldFile> held);
+Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const HeldInodes& held);
+
+// Commits what the local file of a writing holds, if that differs from what was committed before.
+struct MarkCommit {
+  bool there = false;    // the local file; if not, the inode is quarantined unless its home has the content
+  bool changed = false;  // since the opening
+};
+Result<MarkCommit> commit_mark(meta::Namespace& names, pages::PageStore& pages, const meta::WriteMarkState& mark);
 
 // Commits and ends one writing whose handles are gone. False: its local file is gone too, and the inode is quarantined unless
 // its home has the content.

@@ -73,19 +73,22 @@ LocalVolume::~LocalVolume() {
   }
   remover_.reset();
   objects_.reset();
+  held_.clear();
   files_.reset();
   lower_.reset();  // its threads wake the persister
 }
 
 Result<void> LocalVolume::start() {
   TRY(load_rules());
-  TRY_ASSIGN(const Recovered recovered, recover(*names_, pages_));
+  TRY_ASSIGN(const Recovered recovered, recover(*names_, pages_, inodes_of(options_.held)));
+  TRY_ASSIGN(held_, files_->resume(options_.held));
   log_info("volume.recovered", {{"volume", id()},
                                 {"open_for_write", recovered.marks},
                                 {"orphans", recovered.orphans},
                                 {"local_files", recovered.local_files},
                                 {"garbage", recovered.garbage},
-                                {"quarantined", recovered.quarantined}});
+                                {"quarantined", recovered.quarantined},
+                                {"held_open", held_.size()}});
   TRY(mounts_.open());
   persister_->start();
   remover_.emplace(*names_, *files_, stores_, [this] { persister_->wake(); });

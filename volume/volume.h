@@ -48,6 +48,15 @@ struct ObjectsOptions {
   Duration upload_abandoned_after = std::chrono::days(7);
 };
 
+enum class Access : uint8_t { kRead, kWrite, kReadWrite };
+
+// A file that a front had open when the last process ended, and that its callers go on using.
+struct HeldFile {
+  InodeId inode{};
+  Access access = Access::kRead;
+  LocalFileId local_file{};  // OpenFile::local_file_key() of a handle that was IoPath::kLocalFile; 0: it was kPaged
+};
+
 struct VolumeOptions {
   meta::NamespaceOptions names;
   persist::PersistOptions persist;
@@ -60,6 +69,7 @@ struct VolumeOptions {
   bool intercept_silly_renames = false;               // see volume/hidden_names.h
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
   ObjectsOptions objects;
+  std::vector<HeldFile> held;                         // open since before the start; see Volume::take_held()
   // Makes the store behind a mount point from its URI and properties; empty: ufs::open_ufs.
   std::function<Result<std::shared_ptr<ufs::UnderStore>>(std::string_view uri,
                                                          const std::map<std::string, std::string>& properties)>
@@ -80,8 +90,6 @@ class CacheListener {
   virtual void content_changed(InodeId inode) = 0;                              // data and attributes
   virtual void entry_changed(InodeId directory, std::string_view name) = 0;     // name, also a negative entry
 };
-
-enum class Access : uint8_t { kRead, kWrite, kReadWrite };
 
 struct OpenOptions {
   Access access = Access::kRead;
@@ -121,8 +129,10 @@ class OpenFile {
   virtual Result<size_t> read(uint64_t offset, std::span<std::byte> buffer) = 0;
   // All or an error. kNoSpace at the pinned limit.
   virtual Result<void> write(uint64_t offset, std::span<const std::byte> bytes) = 0;
-  // At the end of the file as it is then, whoever else appends.
-  virtual Result<void> append(std::span<const std::byte> bytes) = 0;
+  // At the end of the file as it is then, whoever else appends. `about_to` is told where that is, before the first byte is
+  // written and while nobody else appends.
+  using AppendPlace = std::function<void(uint64_t offset)>;
+  virtual Result<void> append(std::span<const std::byte> bytes, const AppendPlace& about_to = {}) = 0;
   virtual Result<void> truncate(uint64_t size) = 0;
   // What fallocate(2) does with a range; kNoSpace as write(). kTooLarge beyond the largest file.
   virtual Result<void> allocate(Allocate what, uint64_t offset, uint64_t size) = 0;
@@ -194,6 +204,12 @@ class Volume {
 
   virtual void set_cache_listener(CacheListener* listener) = 0;  // null: none
   virtual const std::string& id() const = 0;
+  // The handle of VolumeOptions::held[index]; each is there once. From the opening of the volume on its inode counts as open: it
+  // is not reclaimed, and what is written to it is committed by its close. Its local file is the same one, unless that is not
+  // there any more: then it is paged. Errors: why it could not be opened.
+  virtual Result<std::unique_ptr<OpenFile>> take_held(size_t index) = 0;
+  // For meta::Caller::new_id.
+  virtual Result<InodeId> new_inode_id() = 0;
 
   // --- names
   virtual Result<Entry> lookup(InodeId parent, std::string_view name) = 0;

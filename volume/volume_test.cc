@@ -1209,5 +1209,91 @@ TEST_F(VolumeTest, many_threads_open_write_rename_and_unlink_the_same_names) {
   }
 }
 
+// --- open since before the start
+
+class HeldTest : public VolumeTest {
+ protected:
+  // As after SIGKILL: the handle's end is not told, and a front goes on with it.
+  std::unique_ptr<OpenFile> restart_with(std::unique_ptr<OpenFile> file) {
+    options_.held = {{.inode = file->inode(),
+                      .access = file->access(),
+                      .local_file = LocalFileId(file->io_path() == IoPath::kLocalFile ? file->local_file_key() : 0)}};
+    file.reset();
+    restart();
+    options_.held.clear();
+    return must(volume_->take_held(0));
+  }
+  uint64_t size_of(std::string_view name) { return must(volume_->lookup(s3_, name)).attributes.size; }
+};
+
+TEST_F(HeldTest, an_unlinked_file_stays) {
+  mount();
+  auto file = create("f", "content");
+  must(volume_->unlink(s3_, "f"));
+  file = restart_with(std::move(file));
+  EXPECT_EQ(read(*file, 0, 100), "content");
+  EXPECT_EQ(must(volume_->get_attributes(file->inode())).attributes.links, 0u);
+  file.reset();
+  restart();
+  EXPECT_EQ(pages_->usage().files, 0u);
+}
+
+TEST_F(HeldTest, what_was_written_is_committed_at_once_and_by_its_close_again) {
+  mount();
+  auto file = create("f", "content");
+  const uint64_t key = file->local_file_key();
+  file = restart_with(std::move(file));
+  EXPECT_EQ(size_of("f"), 7u);
+  EXPECT_EQ(file->local_file_key(), key);
+  EXPECT_EQ(file->io_path(), IoPath::kLocalFile);
+  must(file->write(7, bytes_of(" and more")));
+  EXPECT_EQ(size_of("f"), 16u);
+  must(file->flush());
+  file->close();
+  file.reset();
+  restart();
+  EXPECT_EQ(size_of("f"), 16u);
+}
+
+TEST_F(HeldTest, a_file_that_was_only_opened_is_not_taken_for_changed) {
+  mount();
+  put("f", "content");
+  must(volume_->persister().drain(later()));
+  auto file = must(volume_->open_file(must(volume_->lookup(s3_, "f")).attributes.inode, {.access = Access::kReadWrite}));
+  const auto before = must(volume_->lookup(s3_, "f")).attributes;
+  file = restart_with(std::move(file));
+  must(file->flush());
+  file.reset();
+  restart();
+  EXPECT_EQ(must(volume_->lookup(s3_, "f")).attributes.mtime_ns, before.mtime_ns);
+}
+
+TEST_F(HeldTest, a_reader_keeps_its_local_file) {
+  mount();
+  put("f", "content");
+  must(volume_->persister().drain(later()));
+  auto file = must(volume_->open_file(must(volume_->lookup(s3_, "f")).attributes.inode, {}));
+  const LocalFileId id(file->local_file_key());
+  file = restart_with(std::move(file));
+  EXPECT_FALSE(pages_->evict(id));
+  EXPECT_EQ(read(*file, 0, 100), "content");
+  file.reset();
+}
+
+TEST_F(HeldTest, one_that_is_not_there_any_more_says_so) {
+  mount();
+  options_.held = {{.inode = InodeId(4711)}};
+  restart();
+  EXPECT_TRUE(failed_with(volume_->take_held(0), ErrorCode::kNotFound));
+  options_.held.clear();
+}
+
+TEST_F(HeldTest, what_is_made_has_the_id_that_was_asked_for) {
+  mount();
+  const InodeId id = must(volume_->new_inode_id());
+  const meta::Caller caller{.uid = 1, .gid = 1, .new_id = id};
+  EXPECT_EQ(must(volume_->make_directory(s3_, "d", 0755, caller)).attributes.inode, id);
+}
+
 }  // namespace
 }  // namespace weir::volume
