@@ -3,7 +3,9 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <unordered_set>
 
 #include "base/check.h"
 #include "base/log.h"
@@ -45,6 +47,7 @@ Result<void> BackingFiles::start(int device_fd) {
   close_backing(device_fd, id);
   const std::lock_guard lock(mutex_);
   device_fd_ = device_fd;
+  probe_id_ = id;
   return {};
 }
 
@@ -63,6 +66,23 @@ int32_t BackingFiles::acquire(uint64_t key, int file_fd) {
     log_warn("fuse.passthrough_refused", {{"local_file", key}, {"error", id.error()}});
   }
   return backing.id;
+}
+
+void BackingFiles::restore(uint64_t key, int32_t id) {
+  const std::lock_guard lock(mutex_);
+  Backing& backing = backings_[key];
+  ++backing.opens;
+  if (id != 0) backing.id = id;
+}
+
+void BackingFiles::drop_unknown(int32_t from) {
+  const std::lock_guard lock(mutex_);
+  if (device_fd_ < 0) return;
+  std::unordered_set<int32_t> known;
+  for (const auto& [key, backing] : backings_) known.insert(backing.id);
+  for (int32_t id = std::max(from, 1); id < probe_id_; ++id) {
+    if (!known.contains(id)) close_backing(device_fd_, id);
+  }
 }
 
 void BackingFiles::release(uint64_t key) {

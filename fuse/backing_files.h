@@ -27,6 +27,10 @@ class BackingFiles {
 
   // Counts an open of local file `key`; returns its backing id, or 0: through the daemon.
   int32_t acquire(uint64_t key, int file_fd);
+  // Counts an open of a predecessor, which had this id; 0: through the daemon.
+  void restore(uint64_t key, int32_t id);
+  // Gives back ids that a predecessor was given and did not live to write down: those from `from` on that were not restored.
+  void drop_unknown(int32_t from);
   // RELEASE of an open that was counted.
   void release(uint64_t key);
 
@@ -39,6 +43,7 @@ class BackingFiles {
   std::mutex mutex_;
   std::unordered_map<uint64_t, Backing> backings_;  // by local_file_key; bounded by the open files
   int device_fd_ = -1;                              // -1: off
+  int32_t probe_id_ = 0;                            // what the kernel gave out when we started; it counts up
 };
 
 }  // namespace weir::fuse

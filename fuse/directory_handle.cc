@@ -4,6 +4,10 @@
 
 namespace weir::fuse {
 
+DirectoryHandle::DirectoryHandle(std::vector<std::pair<uint64_t, std::string>> places) : waypoints_(std::move(places)) {
+  std::ranges::sort(waypoints_);
+}
+
 Result<void> DirectoryHandle::read(uint64_t offset, size_t entries_max, const Source& source,
                                    const Visitor& visitor) {
   const std::lock_guard lock(mutex_);

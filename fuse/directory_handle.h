@@ -35,6 +35,10 @@ class DirectoryHandle {
   // Volume::read_directory for the directory.
   using Source = std::function<Result<volume::Volume::DirectoryListing>(std::string_view after, size_t entries_max)>;
 
+  DirectoryHandle() = default;
+  // Goes on for another handle, of which it knows these offsets and the cursors that lead there.
+  explicit DirectoryHandle(std::vector<std::pair<uint64_t, std::string>> places);
+
   // Visits entries from `offset` on until the visitor has no room or there are no more; offset 0 starts anew. Asks the
   // source for about `entries_max` entries.
   Result<void> read(uint64_t offset, size_t entries_max, const Source& source, const Visitor& visitor);

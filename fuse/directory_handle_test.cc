@@ -132,5 +132,18 @@ TEST(DirectoryHandle, returns_the_error_of_the_source) {
   EXPECT_TRUE(failed_with(failed, ErrorCode::kIo));
 }
 
+TEST(DirectoryHandle, another_handle_goes_on_where_one_was) {
+  Names names(1000);
+  DirectoryHandle first;
+  const Seen before = read(first, names, 0, 700, 1000);
+  DirectoryHandle second({{400, Names::name(399)}, {before.next, before.names.back()}});
+  names.remove(5);  // an entry before the place shifts what is counted, not what is remembered
+  const Seen after = read(second, names, before.next, 10);
+  EXPECT_EQ(after.names.front(), Names::name(700));
+  EXPECT_EQ(after.next, before.next + 10);
+  DirectoryHandle third({{400, Names::name(399)}, {before.next, before.names.back()}});
+  EXPECT_EQ(read(third, names, 400, 1).names.front(), Names::name(400));
+}
+
 }  // namespace
 }  // namespace weir::fuse

@@ -1,5 +1,6 @@
 #include "fuse/fuse_server.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "fuse/device_loop.h"
 #include "fuse/fuse_api.h"
 #include "fuse/invalidator.h"
 #include "fuse/mount_point.h"
@@ -32,6 +34,22 @@ constexpr uint64_t kRingBytesMax = 512 << 20;
 constexpr uint64_t kRingDepthMin = 8, kRingDepthMax = 64;
 constexpr uint16_t kBackgroundRequestsMax = 64;
 constexpr Duration kRingStartWait = std::chrono::seconds(1);
+constexpr int32_t kBackingIdsUnknownMax = 256;  // that a process may have been given and died before it wrote them down
+
+std::string session_options() {
+  std::string options = "fsname=weir,subtype=weir,default_permissions";
+  if (::geteuid() == 0) options += ",allow_other";
+  return options;
+}
+
+Result<fuse_session*> new_session(std::string options, const fuse_lowlevel_ops& operations, void* user_data) {
+  const char* words[] = {"weir", "-o", options.c_str()};
+  fuse_args arguments = FUSE_ARGS_INIT(3, const_cast<char**>(words));
+  fuse_session* const session = fuse_session_new(&arguments, &operations, sizeof operations, user_data);
+  fuse_opt_free_args(&arguments);
+  if (session == nullptr) return fail(ErrorCode::kInternal, "libfuse refused the options " + options);
+  return session;
+}
 
 uint64_t ring_depth(const FuseOptions& options) {
   const uint64_t cores = std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF));
@@ -60,22 +78,41 @@ std::string ring_obstacle() {
 
 }  // namespace
 
+Result<io::Descriptor> open_connection(const std::string& mount_point) {
+  static constexpr fuse_lowlevel_ops kNone{};
+  TRY_ASSIGN(fuse_session* const session, new_session(session_options(), kNone, nullptr));
+  const bool mounted = fuse_session_mount(session, mount_point.c_str()) == 0;
+  io::Descriptor connection(mounted ? ::fcntl(fuse_session_fd(session), F_DUPFD_CLOEXEC, 3) : -1);
+  fuse_session_destroy(session);
+  if (connection.valid()) return connection;
+  return fail(::access("/dev/fuse", R_OK | W_OK) == 0 ? ErrorCode::kPermission : ErrorCode::kNotSupported,
+              "cannot mount on " + mount_point +
+                  ": needs /dev/fuse, and root or fusermount3; the line before says which step failed");
+}
+
 struct FuseServer::Session : KernelCaches {
-  Session(volume::Volume& volume, const FuseOptions& options, std::string path)
+  // `own_ledger` where no keeper has one.
+  Session(volume::Volume& volume, const FuseOptions& options, std::string path, std::unique_ptr<Ledger> own_ledger)
       : volume(volume),
         options(options),
         mount_point(std::move(path)),
-        operations(volume, statistics, options.threads, options.absent_valid_for,
+        own_ledger(std::move(own_ledger)),
+        ledger(options.keeper != nullptr ? options.keeper->ledger() : *this->own_ledger),
+        operations(volume, statistics, ledger, options.threads, options.absent_valid_for,
                    [this](fuse_conn_info& connection) { negotiate(connection); }) {}
   ~Session() override { disconnect(); }
 
-  Result<void> start();
+  // `taken_over`: the connection of a predecessor; else one is made.
+  Result<void> start(io::Descriptor taken_over);
+  Result<void> connect(io::Descriptor taken_over);
   Result<void> settle_passthrough();
   Result<void> settle_ring();
   Result<void> end(Deadline deadline);
   Result<void> take_mount_away(Deadline deadline);
   void cut_connection();
+  std::string passthrough_obstacle(fuse_conn_info& connection) const;
   void negotiate(fuse_conn_info& connection);
+  Result<void> hand_over(Deadline deadline);
   void serve();
   void disconnect();
 
@@ -94,9 +131,14 @@ struct FuseServer::Session : KernelCaches {
   const FuseOptions options;
   const std::string mount_point;
   Statistics statistics;
+  const std::unique_ptr<Ledger> own_ledger;
+  Ledger& ledger;
   Operations operations;
   std::unique_ptr<Invalidator> invalidator;
   fuse_session* fuse = nullptr;
+  std::unique_ptr<DeviceLoop> device_loop;  // null: libfuse's own
+  DeviceLoop::Begin begin = DeviceLoop::Begin::kAnew;
+  bool has_handles = false;  // those in the ledger are ours
   uint64_t device = 0;  // st_dev of the mount
 
   mutable std::mutex mutex;
@@ -107,6 +149,16 @@ struct FuseServer::Session : KernelCaches {
   bool can_expire = false;
   std::thread loop;
 };
+
+// Empty: passthrough was agreed upon, or is to be.
+std::string FuseServer::Session::passthrough_obstacle(fuse_conn_info& connection) const {
+  // What was agreed upon with the kernel holds for as long as its connection.
+  if (begin == DeviceLoop::Begin::kTakeOver && ledger.connection().passthrough == 0) return "off since the mount was made";
+  if (begin == DeviceLoop::Begin::kAnew && options.passthrough == Switch::kOff) return "off by configuration";
+  if (!has_sys_admin()) return "needs CAP_SYS_ADMIN";
+  if (!fuse_set_feature_flag(&connection, FUSE_CAP_PASSTHROUGH)) return "the kernel has none (Linux 6.9)";
+  return {};
+}
 
 void FuseServer::Session::negotiate(fuse_conn_info& connection) {
   const auto want = [&](uint64_t capability) { return fuse_set_feature_flag(&connection, capability); };
@@ -139,17 +191,11 @@ void FuseServer::Session::negotiate(fuse_conn_info& connection) {
 
   const std::lock_guard lock(mutex);
   can_expire = (connection.capable_ext & FUSE_CAP_EXPIRE_ONLY) != 0;
-  if (options.passthrough == Switch::kOff) {
-    features.passthrough_reason = "off by configuration";
-  } else if (!has_sys_admin()) {
-    features.passthrough_reason = "needs CAP_SYS_ADMIN";
-  } else if (!want(FUSE_CAP_PASSTHROUGH)) {
-    features.passthrough_reason = "the kernel has none (Linux 6.9)";
-  } else {
-    // Local files may lie on a stacked file system (overlayfs); then nothing can be stacked on the mount.
-    connection.max_backing_stack_depth = FUSE_BACKING_STACKED_OVER;
-    features.passthrough = true;
-  }
+  features.passthrough_reason = passthrough_obstacle(connection);
+  features.passthrough = features.passthrough_reason.empty();
+  // Local files may lie on a stacked file system (overlayfs); then nothing can be stacked on the mount.
+  if (features.passthrough) connection.max_backing_stack_depth = FUSE_BACKING_STACKED_OVER;
+  ledger.connection().passthrough = features.passthrough;
   if (features.io_uring && !want(FUSE_CAP_OVER_IO_URING)) {
     features.io_uring = false;
     features.io_uring_reason = "the kernel did not offer it";
@@ -158,27 +204,51 @@ void FuseServer::Session::negotiate(fuse_conn_info& connection) {
   changed.notify_all();
 }
 
-Result<void> FuseServer::Session::start() {
+// Makes the libfuse session of the connection.
+Result<void> FuseServer::Session::connect(io::Descriptor taken_over) {
+  std::string words = session_options();
+  if (features.io_uring) words += ",io_uring,io_uring_q_depth=" + std::to_string(ring_depth(options));
+  TRY_ASSIGN(fuse, new_session(std::move(words), Operations::table(), &operations));
+  io::Descriptor connection = std::move(taken_over);
+  if (!connection.valid()) {
+    ledger.connect(mount_point);
+    has_handles = true;
+    TRY_ASSIGN(connection, options.keeper != nullptr ? options.keeper->connect(mount_point)
+                                                     : open_connection(mount_point));
+  }
+  const int fd = connection.get();
+  if (fuse_session_mount(fuse, ("/dev/fd/" + std::to_string(fd)).c_str()) != 0)
+    return fail(ErrorCode::kInternal, "libfuse refused the connection");
+  (void)connection.release();  // the session's now
+  operations.session = fuse;
+  if (options.keeper != nullptr) {
+    device_loop = std::make_unique<DeviceLoop>(fuse, fd, ledger, operations.waiting, options.threads,
+                                               options.request_bytes_max);
+  }
+  return {};
+}
+
+Result<void> FuseServer::Session::start(io::Descriptor taken_over) {
+  if (taken_over.valid()) begin = DeviceLoop::Begin::kTakeOver;
   static std::once_flag log_redirected;
   std::call_once(log_redirected, [] { fuse_set_log_func(log_of_libfuse); });
 
-  features.io_uring_reason = options.io_uring == Switch::kOff ? "off by configuration" : ring_obstacle();
+  features.io_uring_reason = options.io_uring == Switch::kOff ? "off by configuration"
+                             : options.keeper != nullptr      ? "requests on a ring do not outlive the daemon (fuse.keeper)"
+                                                              : ring_obstacle();
   features.io_uring = features.io_uring_reason.empty();
 
-  std::string mount_options = "fsname=weir,subtype=weir,default_permissions";
-  if (::geteuid() == 0) mount_options += ",allow_other";
-  if (features.io_uring) mount_options += ",io_uring,io_uring_q_depth=" + std::to_string(ring_depth(options));
-  const char* words[] = {"weir", "-o", mount_options.c_str()};
-  fuse_args arguments = FUSE_ARGS_INIT(3, const_cast<char**>(words));
-  fuse = fuse_session_new(&arguments, &Operations::table(), sizeof(fuse_lowlevel_ops), &operations);
-  fuse_opt_free_args(&arguments);
-  if (fuse == nullptr) return fail(ErrorCode::kInternal, "libfuse refused the options " + mount_options);
-  if (fuse_session_mount(fuse, mount_point.c_str()) != 0) {
-    return fail(::access("/dev/fuse", R_OK | W_OK) == 0 ? ErrorCode::kPermission : ErrorCode::kNotSupported,
-                "cannot mount on " + mount_point +
-                    ": needs /dev/fuse, and root or fusermount3; the line before says which step failed");
+  TRY(connect(std::move(taken_over)));
+  if (begin == DeviceLoop::Begin::kTakeOver) {
+    // Before the first request names a handle.
+    if (ledger.connection().passthrough != 0) {
+      if (const auto started = operations.backing.start(fuse_session_fd(fuse)); !started)
+        log_warn("fuse.passthrough_lost", {{"error", started.error()}});
+    }
+    operations.take_over();
+    has_handles = true;
+    operations.backing.drop_unknown(ledger.connection().backing_id_seen.load() - kBackingIdsUnknownMax);
   }
-  operations.session = fuse;
   invalidator = std::make_unique<Invalidator>(*this);
   loop = std::thread([this] { serve(); });
   {
@@ -196,6 +266,8 @@ Result<void> FuseServer::Session::start() {
   TRY(settle_passthrough());
   TRY(settle_ring());
   volume.set_cache_listener(invalidator.get());
+  // Of what changed at the end of the predecessor and at our start the kernel knows nothing.
+  if (begin == DeviceLoop::Begin::kTakeOver) expire_all_entries();
   log_info("fuse.mounted", {{"mount_point", mount_point},
                             {"passthrough", features.passthrough ? "on" : features.passthrough_reason},
                             {"io_uring", features.io_uring ? "on" : features.io_uring_reason},
@@ -205,7 +277,7 @@ Result<void> FuseServer::Session::start() {
 
 Result<void> FuseServer::Session::settle_passthrough() {
   const std::lock_guard lock(mutex);
-  if (features.passthrough) {
+  if (features.passthrough && begin == DeviceLoop::Begin::kAnew) {
     if (const auto started = operations.backing.start(fuse_session_fd(fuse)); !started) {
       features.passthrough = false;
       features.passthrough_reason = started.error().to_string();
@@ -233,12 +305,16 @@ Result<void> FuseServer::Session::settle_ring() {
 }
 
 void FuseServer::Session::serve() {
-  fuse_loop_config* config = fuse_loop_cfg_create();
-  fuse_loop_cfg_set_clone_fd(config, 1);
-  fuse_loop_cfg_set_max_threads(config, options.threads);
-  const int result = fuse_session_loop_mt(fuse, config);
-  fuse_loop_cfg_destroy(config);
-  if (result != 0) log_warn("fuse.loop_ended", {{"mount_point", mount_point}, {"result", result}});
+  if (device_loop) {
+    device_loop->run(begin);
+  } else {
+    fuse_loop_config* config = fuse_loop_cfg_create();
+    fuse_loop_cfg_set_clone_fd(config, 1);
+    fuse_loop_cfg_set_max_threads(config, options.threads);
+    const int result = fuse_session_loop_mt(fuse, config);
+    fuse_loop_cfg_destroy(config);
+    if (result != 0) log_warn("fuse.loop_ended", {{"mount_point", mount_point}, {"result", result}});
+  }
   const std::lock_guard lock(mutex);
   ended = true;
   changed.notify_all();
@@ -267,6 +343,16 @@ Result<void> FuseServer::Session::take_mount_away(Deadline deadline) {
 void FuseServer::Session::cut_connection() {
   if (device != 0) abort_connection(device);
   fuse_session_exit(fuse);
+  if (device_loop) device_loop->stop();
+}
+
+Result<void> FuseServer::Session::hand_over(Deadline deadline) {
+  volume.set_cache_listener(nullptr);
+  if (!device_loop) return fail(ErrorCode::kNotSupported, "the mount does not outlive the daemon (fuse.keeper)");
+  device_loop->stop();
+  std::unique_lock lock(mutex);
+  if (changed.wait_until(lock, deadline.time(), [this] { return ended; })) return {};
+  return fail(ErrorCode::kTimedOut, "requests of the mount on " + mount_point + " still run");
 }
 
 Result<void> FuseServer::Session::end(Deadline deadline) {
@@ -290,23 +376,40 @@ Result<void> FuseServer::Session::end(Deadline deadline) {
   if (invalidator) invalidator->stop();
   operations.waiting.stop();
   operations.backing.stop();
-  operations.close_left_open();
+  if (has_handles) operations.close_left_open();
   disconnect();
   return {};
 }
 
 // Closes the device: the kernel fails whatever it still has to ask. Requires: no request runs any more.
 void FuseServer::Session::disconnect() {
-  if (fuse != nullptr) fuse_session_destroy(std::exchange(fuse, nullptr));
+  if (fuse == nullptr) return;
+  fuse_session_destroy(std::exchange(fuse, nullptr));
+  if (!has_handles) return;  // a takeover that failed: another one is tried
+  ledger.disconnect();
+  if (options.keeper != nullptr) options.keeper->disconnect();
 }
 
 FuseServer::FuseServer(std::unique_ptr<Session> session) : session_(std::move(session)) {}
 
 Result<std::unique_ptr<FuseServer>> FuseServer::mount(volume::Volume& volume, const FuseOptions& options) {
   TRY_ASSIGN(std::string path, prepare_mount_point(options.mount_point));
+  std::unique_ptr<Ledger> own_ledger;
+  if (options.keeper == nullptr) {
+    TRY_ASSIGN(own_ledger, Ledger::make());
+  }
   std::unique_ptr<FuseServer> server(
-      new FuseServer(std::make_unique<Session>(volume, options, std::move(path))));
-  TRY(server->session_->start());
+      new FuseServer(std::make_unique<Session>(volume, options, std::move(path), std::move(own_ledger))));
+  TRY(server->session_->start({}));
+  return server;
+}
+
+Result<std::unique_ptr<FuseServer>> FuseServer::take_over(volume::Volume& volume, const FuseOptions& options,
+                                                          io::Descriptor device) {
+  std::string path = options.keeper->ledger().connection().mount_point;
+  std::unique_ptr<FuseServer> server(
+      new FuseServer(std::make_unique<Session>(volume, options, std::move(path), nullptr)));
+  TRY(server->session_->start(std::move(device)));
   return server;
 }
 
@@ -334,5 +437,6 @@ Result<void> FuseServer::wait(Deadline deadline) {
 }
 
 Result<void> FuseServer::unmount(Deadline deadline) { return session_->end(deadline); }
+Result<void> FuseServer::hand_over(Deadline deadline) { return session_->hand_over(deadline); }
 
 }  // namespace weir::fuse

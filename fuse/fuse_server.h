@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "fuse/keeper.h"
 #include "fuse/statistics.h"
 #include "volume/volume.h"
 
@@ -33,6 +34,9 @@ struct FuseOptions {
   // For how long the kernel may answer that a name is absent.
   Duration absent_valid_for = std::chrono::seconds(1);
   Duration start_timeout = std::chrono::seconds(10);
+  // Holds the connection and the ledger; null: the mount ends with the process. Requests come from /dev/fuse then: what is in
+  // flight on a ring when its process dies is not sent again by the kernel.
+  Keeper* keeper = nullptr;
 };
 
 struct Features {
@@ -49,6 +53,11 @@ class FuseServer {
   // Errors: kNotFound, kNotDirectory, kNotEmpty, kBusy (something is mounted there), kPermission, kNotSupported (a feature
   // that was asked for, or no /dev/fuse), kTimedOut; each says what to do.
   static Result<std::unique_ptr<FuseServer>> mount(volume::Volume& volume, const FuseOptions& options);
+
+  // Goes on with a mount that a predecessor served until it died, whatever it left undone: `device` is its connection, as its
+  // keeper kept it. The volume was opened with held_files() of the keeper's ledger. Callers notice a pause.
+  static Result<std::unique_ptr<FuseServer>> take_over(volume::Volume& volume, const FuseOptions& options,
+                                                       io::Descriptor device);
 
   // Unmounts within 5 s if that was not done. A volume that is still changed from elsewhere may be telling the server so:
   // stop it first. Where a request still runs, the server is abandoned and the process must end without destroying the volume.
@@ -68,6 +77,10 @@ class FuseServer {
   // success no request runs any more.
   // Errors: kTimedOut (a request still runs inside the volume; the process must end without destroying it).
   Result<void> unmount(Deadline deadline);
+
+  // Takes no further request, so that a successor can take over. kTimedOut: some still run; whoever waits for them waits for
+  // the successor. Either way the process is to end without destroying this object.
+  Result<void> hand_over(Deadline deadline);
 
  private:
   struct Session;

@@ -66,8 +66,26 @@ class Request {
 };
 
 Operations& operations_of(fuse_req_t req) { return *static_cast<Operations*>(fuse_req_userdata(req)); }
-OpenHandle& open_handle(uint64_t fh) { return *reinterpret_cast<OpenHandle*>(fh); }
-DirectoryHandle& directory_handle(uint64_t fh) { return *reinterpret_cast<DirectoryHandle*>(fh); }
+Result<OpenFile*> file_of(const OpenHandle& handle) {
+  if (handle.file == nullptr) return fail(ErrorCode::kStale, "the file could not be opened again");
+  return handle.file.get();
+}
+
+Result<OpenFile*> open_file(const Request& request, uint64_t fh) {
+  return file_of(operations_of(request.raw()).handle(fh));
+}
+
+// The request that the calling thread serves was served before, by a process that died before it replied.
+bool sent_again() {
+  const Origin* const origin = Origin::current();
+  return origin != nullptr && origin->sent_again();
+}
+
+// For replies that the kernel may have to ask for again.
+uint64_t request_number() {
+  const Origin* const origin = Origin::current();
+  return origin == nullptr ? 0 : origin->unique();
+}
 
 bool is_error(Operation operation, ErrorCode code) {
   switch (code) {
@@ -244,6 +262,47 @@ Result<void> drop_set_id_bits(volume::Volume& volume, InodeId inode) {
   return {};
 }
 
+// --- what may be asked for again
+
+// What makes something gets the inode's id first and notes it, so that the same request, sent again, finds what it made.
+struct Making {
+  meta::Caller caller;
+  std::optional<Entry> made;  // before
+};
+
+Result<Making> begin_making(const Request& request) {
+  Making making{.caller = request.caller(), .made = {}};
+  Operations& ops = operations_of(request.raw());
+  Origin* const origin = Origin::current();
+  if (origin == nullptr || !ops.ledger.outlives_process()) return making;
+  if (const auto* before = origin->before()) {
+    making.caller.new_id = InodeId(before->inode);
+    auto entry = ops.volume.get_attributes(making.caller.new_id);
+    if (!failed_with(entry, ErrorCode::kNotFound)) {
+      TRY(entry);
+      making.made = *std::move(entry);
+    }
+  } else {
+    TRY_ASSIGN(making.caller.new_id, ops.volume.new_inode_id());
+  }
+  origin->note(LedgerIntent::Kind::kMake, making.caller.new_id.value());
+  return making;
+}
+
+// While the kernel asks for a change of a name nobody else changes it through the mount: what such a request finds done when it
+// is sent again, it did.
+Result<void> done_or(Result<void> result, ErrorCode sign) {
+  if (sent_again() && failed_with(result, sign)) return {};
+  return result;
+}
+
+Result<bool> leads_to(volume::Volume& volume, InodeId parent, const char* name, InodeId inode) {
+  const auto entry = volume.lookup(parent, name);
+  if (failed_with(entry, ErrorCode::kNotFound)) return false;
+  TRY(entry);
+  return entry->attributes.inode == inode;
+}
+
 // --- names
 
 void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
@@ -331,9 +390,12 @@ void read_symlink(fuse_req_t req, fuse_ino_t ino) {
 
 void make_directory(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
   serve(req, Operation::kMakeDirectory, [=](const Request& request) -> Result<void> {
-    TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.make_directory(
-                                      InodeId{parent}, name, mode & 07777, request.caller()));
-    reply_entry(request, entry);
+    TRY_ASSIGN(Making making, begin_making(request));
+    if (!making.made) {
+      TRY_ASSIGN(making.made, operations_of(request.raw()).volume.make_directory(InodeId{parent}, name, mode & 07777,
+                                                                                 making.caller));
+    }
+    reply_entry(request, *making.made);
     return {};
   });
 }
@@ -341,37 +403,50 @@ void make_directory(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t 
 void make_node(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, dev_t rdev) {
   serve(req, Operation::kMakeNode, [=](const Request& request) -> Result<void> {
     volume::Volume& volume = operations_of(request.raw()).volume;
+    TRY_ASSIGN(Making making, begin_making(request));
     if (!S_ISREG(mode)) {
       const auto type = special_type(mode);
       if (!type) return fail(ErrorCode::kInvalid);
-      TRY_ASSIGN(const Entry entry,
-                 volume.make_node(InodeId{parent}, name, *type, mode & 07777, rdev, request.caller()));
-      reply_entry(request, entry);
+      if (!making.made) {
+        TRY_ASSIGN(making.made,
+                   volume.make_node(InodeId{parent}, name, *type, mode & 07777, rdev, making.caller));
+      }
+      reply_entry(request, *making.made);
       return {};
     }
-    TRY_ASSIGN(const volume::Volume::Created created,
-               volume.create(InodeId{parent}, name, mode & 07777, request.caller(),
-                             {.access = volume::Access::kWrite}));
-    const Result<void> flushed = created.file->flush();
-    created.file->close();
+    const volume::OpenOptions for_write{.access = volume::Access::kWrite};
+    std::unique_ptr<OpenFile> file;
+    if (making.made) {
+      TRY_ASSIGN(file, volume.open_file(making.caller.new_id, for_write));
+    } else {
+      TRY_ASSIGN(volume::Volume::Created created,
+                 volume.create(InodeId{parent}, name, mode & 07777, making.caller, for_write));
+      making.made = std::move(created.entry);
+      file = std::move(created.file);
+    }
+    const Result<void> flushed = file->flush();
+    file->close();
     TRY(flushed);
-    reply_entry(request, created.entry);
+    reply_entry(request, *making.made);
     return {};
   });
 }
 
 void make_symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const char* name) {
   serve(req, Operation::kMakeSymlink, [=](const Request& request) -> Result<void> {
-    TRY_ASSIGN(const Entry entry, operations_of(request.raw()).volume.make_symlink(InodeId{parent}, name, target,
-                                                                                   request.caller()));
-    reply_entry(request, entry);
+    TRY_ASSIGN(Making making, begin_making(request));
+    if (!making.made) {
+      TRY_ASSIGN(making.made, operations_of(request.raw()).volume.make_symlink(InodeId{parent}, name, target,
+                                                                               making.caller));
+    }
+    reply_entry(request, *making.made);
     return {};
   });
 }
 
 void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
   serve(req, Operation::kUnlink, [=](const Request& request) -> Result<void> {
-    TRY(operations_of(request.raw()).volume.unlink(InodeId{parent}, name));
+    TRY(done_or(operations_of(request.raw()).volume.unlink(InodeId{parent}, name), ErrorCode::kNotFound));
     request.done();
     return {};
   });
@@ -379,10 +454,24 @@ void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
 
 void remove_directory(fuse_req_t req, fuse_ino_t parent, const char* name) {
   serve(req, Operation::kRemoveDirectory, [=](const Request& request) -> Result<void> {
-    TRY(operations_of(request.raw()).volume.remove_directory(InodeId{parent}, name));
+    TRY(done_or(operations_of(request.raw()).volume.remove_directory(InodeId{parent}, name), ErrorCode::kNotFound));
     request.done();
     return {};
   });
+}
+
+// Whether the exchange happened before: both names are there either way. Else it is noted which of them led where.
+Result<bool> exchanged_before(volume::Volume& volume, InodeId parent, const char* name, InodeId new_parent,
+                              const char* new_name) {
+  Origin* const origin = Origin::current();
+  if (origin == nullptr) return false;
+  if (const auto* before = origin->before()) {
+    TRY_ASSIGN(const bool happened, leads_to(volume, new_parent, new_name, InodeId(before->inode)));
+    if (happened) return true;
+  }
+  TRY_ASSIGN(const Entry moved, volume.lookup(parent, name));
+  origin->note(LedgerIntent::Kind::kExchange, moved.attributes.inode.value());
+  return false;
 }
 
 void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
@@ -395,11 +484,19 @@ void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_
       case RENAME_EXCHANGE: mode = meta::RenameMode::kExchange; break;
       default: return fail(ErrorCode::kInvalid);
     }
-    const Result<void> renamed = operations_of(request.raw()).volume.rename(InodeId{parent}, name,
-                                                                            InodeId{new_parent}, new_name, mode);
+    volume::Volume& volume = operations_of(request.raw()).volume;
+    if (mode == meta::RenameMode::kExchange) {
+      TRY_ASSIGN(const bool done, exchanged_before(volume, InodeId{parent}, name, InodeId{new_parent}, new_name));
+      if (done) {
+        request.done();
+        return {};
+      }
+    }
+    const Result<void> renamed = volume.rename(InodeId{parent}, name, InodeId{new_parent}, new_name, mode);
     // rename(2) into the own subtree is EINVAL.
     if (failed_with(renamed, ErrorCode::kLoop)) return fail(ErrorCode::kInvalid);
-    TRY(renamed);
+    const bool target_is_there = renamed || !sent_again() || volume.lookup(InodeId{new_parent}, new_name).has_value();
+    TRY(target_is_there ? done_or(renamed, ErrorCode::kNotFound) : renamed);
     request.done();
     return {};
   });
@@ -407,9 +504,14 @@ void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_
 
 void link(fuse_req_t req, fuse_ino_t ino, fuse_ino_t new_parent, const char* new_name) {
   serve(req, Operation::kLink, [=](const Request& request) -> Result<void> {
-    TRY_ASSIGN(const Entry entry,
-               operations_of(request.raw()).volume.link(InodeId{ino}, InodeId{new_parent}, new_name));
-    reply_entry(request, entry);
+    volume::Volume& volume = operations_of(request.raw()).volume;
+    Result<Entry> entry = volume.link(InodeId{ino}, InodeId{new_parent}, new_name);
+    if (sent_again() && failed_with(entry, ErrorCode::kExists)) {
+      TRY_ASSIGN(const bool happened, leads_to(volume, InodeId{new_parent}, new_name, InodeId{ino}));
+      if (happened) entry = volume.get_attributes(InodeId{ino});
+    }
+    TRY(entry);
+    reply_entry(request, *entry);
     return {};
   });
 }
@@ -429,74 +531,110 @@ volume::OpenOptions to_open_options(int flags) {
 
 // Decides how the kernel uses the file. Its page cache is not kept from one open to the next: through passthrough it
 // cannot see what was written meanwhile.
-OpenHandle& make_handle(Operations& ops, std::unique_ptr<OpenFile> file, uint32_t permissions,
-                        fuse_file_info& info) {
-  auto handle = std::make_unique<OpenHandle>();
+Result<OpenHandle*> make_handle(Operations& ops, std::unique_ptr<OpenFile> file, uint32_t permissions) {
   const bool writable = file->access() != volume::Access::kRead;
-  handle->set_id_bits = writable && (permissions & kSetIdBits) != 0;
-  if (file->io_path() == IoPath::kLocalFile) {
-    info.backing_id = ops.backing.acquire(file->local_file_key(), file->local_file().fd());
-    handle->backing_counted = true;
+  const bool local = file->io_path() == IoPath::kLocalFile;
+  TRY_ASSIGN(OpenHandle* const handle, ops.remember(std::move(file), request_number()));
+  LedgerFile& entry = *handle->entry;
+  entry.set_id_bits = writable && (permissions & kSetIdBits) != 0;
+  if (local) {
+    entry.backing_id = ops.backing.acquire(entry.local_file, handle->file->local_file().fd());
+    entry.backing_counted = true;
   }
-  if (info.backing_id != 0) {
+  if (entry.backing_id != 0) {
+    ops.ledger.connection().backing_id_seen.store(entry.backing_id, std::memory_order_relaxed);
     ops.statistics.record_passthrough_open();
-    handle->writes_pass_by = writable;
-    // Writes that may have to clear set-id bits come through us; the file's mode in the kernel stays passthrough.
-    info.direct_io = handle->set_id_bits;
+    entry.writes_pass_by = writable;
   }
-  info.noflush = !writable;
-  handle->file = std::move(file);
-  OpenHandle& opened = ops.remember(std::move(handle));
-  info.fh = reinterpret_cast<uint64_t>(&opened);
-  return opened;
+  return handle;
 }
 
-void reply_created(const Request& request, volume::Volume::Created created, const fuse_file_info& info) {
-  Operations& ops = operations_of(request.raw());
+// What the kernel is told of a handle.
+void describe(const LedgerFile& entry, fuse_file_info& info) {
+  info.fh = entry.handle.load(std::memory_order_relaxed);
+  info.backing_id = entry.backing_id;
+  // Writes that may have to clear set-id bits come through us; the file's mode in the kernel stays passthrough.
+  info.direct_io = entry.backing_id != 0 && entry.set_id_bits;
+  info.noflush = static_cast<volume::Access>(entry.access) == volume::Access::kRead;
+}
+
+// `send` replies with the handle; returns what fuse_reply_*() does.
+template <typename Send>
+void reply_handle(const Request& request, OpenHandle& handle, const fuse_file_info& info, const Send& send) {
   fuse_file_info out = info;
-  // A new file has no content whose privileges could be abused: set-id bits of its mode are the creator's wish.
-  OpenHandle& handle = make_handle(ops, std::move(created.file), 0, out);
-  const fuse_entry_param entry = to_entry(created.entry);
-  const int sent = request.reply([&](fuse_req_t req) { return fuse_reply_create(req, &entry, &out); });
+  describe(*handle.entry, out);
+  const int sent = request.reply([&](fuse_req_t req) { return send(req, out); });
   // Not sent: the caller was interrupted, and no RELEASE will come.
-  if (sent != 0) ops.close(handle);
+  if (sent != 0) return operations_of(request.raw()).close(handle);
+}
+
+Result<void> reply_created(const Request& request, const Entry& created, OpenHandle& handle,
+                           const fuse_file_info& info) {
+  const fuse_entry_param entry = to_entry(created);
+  reply_handle(request, handle, info,
+               [&](fuse_req_t req, const fuse_file_info& out) { return fuse_reply_create(req, &entry, &out); });
+  return {};
+}
+
+// `make` creates the file under the id that the caller is given.
+template <typename Make>
+Result<void> create_file(const Request& request, const fuse_file_info& info, const Make& make) {
+  Operations& ops = operations_of(request.raw());
+  if (OpenHandle* const handle = ops.opened_before(request_number())) {
+    TRY_ASSIGN(const Entry entry, ops.volume.get_attributes(InodeId(handle->entry->inode)));
+    return reply_created(request, entry, *handle, info);
+  }
+  TRY_ASSIGN(Making making, begin_making(request));
+  volume::OpenOptions options = to_open_options(info.flags);
+  std::unique_ptr<OpenFile> file;
+  if (making.made) {
+    options.truncate = false;
+    TRY_ASSIGN(file, ops.volume.open_file(making.caller.new_id, options));
+  } else {
+    TRY_ASSIGN(volume::Volume::Created created, make(ops.volume, making.caller, options));
+    making.made = std::move(created.entry);
+    file = std::move(created.file);
+  }
+  // A new file has no content whose privileges could be abused: set-id bits of its mode are the creator's wish.
+  TRY_ASSIGN(OpenHandle* const handle, make_handle(ops, std::move(file), 0));
+  return reply_created(request, *making.made, *handle, info);
 }
 
 void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info_in) {
-  serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) -> Result<void> {
-    TRY_ASSIGN(volume::Volume::Created created,
-               operations_of(request.raw()).volume.create(InodeId{parent}, name, mode & 07777, request.caller(),
-                                                          to_open_options(info.flags)));
-    reply_created(request, std::move(created), info);
-    return {};
+  serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) {
+    return create_file(request, info,
+                       [=](volume::Volume& volume, const meta::Caller& caller, const volume::OpenOptions& options) {
+                         return volume.create(InodeId{parent}, name, mode & 07777, caller, options);
+                       });
   });
 }
 
 void create_unnamed(fuse_req_t req, fuse_ino_t parent, mode_t mode, fuse_file_info* info_in) {
-  serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) -> Result<void> {
-    TRY_ASSIGN(volume::Volume::Created created,
-               operations_of(request.raw()).volume.create_unnamed(InodeId{parent}, mode & 07777, request.caller(),
-                                                                  to_open_options(info.flags)));
-    reply_created(request, std::move(created), info);
-    return {};
+  serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) {
+    return create_file(request, info,
+                       [=](volume::Volume& volume, const meta::Caller& caller, const volume::OpenOptions& options) {
+                         return volume.create_unnamed(InodeId{parent}, mode & 07777, caller, options);
+                       });
   });
 }
 
 void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info_in) {
   serve(req, Operation::kOpen, [=, info = *info_in](const Request& request) -> Result<void> {
     Operations& ops = operations_of(request.raw());
-    const volume::OpenOptions options = to_open_options(info.flags);
-    TRY_ASSIGN(std::unique_ptr<OpenFile> file, looked_up(ops.volume.open_file(InodeId{ino}, options)));
-    uint32_t permissions = 0;
-    if (options.access != volume::Access::kRead) {
-      const Result<Entry> entry = ops.volume.get_attributes(InodeId{ino});
-      if (entry) permissions = entry->attributes.permissions;
+    OpenHandle* handle = ops.opened_before(request_number());
+    if (handle == nullptr) {
+      const volume::OpenOptions options = to_open_options(info.flags);
+      TRY_ASSIGN(std::unique_ptr<OpenFile> file, looked_up(ops.volume.open_file(InodeId{ino}, options)));
+      uint32_t permissions = 0;
+      if (options.access != volume::Access::kRead) {
+        const Result<Entry> entry = ops.volume.get_attributes(InodeId{ino});
+        if (entry) permissions = entry->attributes.permissions;
+      }
+      TRY_ASSIGN(handle, make_handle(ops, std::move(file), permissions));
     }
-    fuse_file_info out = info;
-    OpenHandle& handle = make_handle(ops, std::move(file), permissions, out);
-    if (info.kill_suidgid && handle.set_id_bits) (void)drop_set_id_bits(ops.volume, InodeId{ino});
-    const int sent = request.reply([&](fuse_req_t req) { return fuse_reply_open(req, &out); });
-    if (sent != 0) ops.close(handle);
+    if (info.kill_suidgid && handle->entry->set_id_bits) (void)drop_set_id_bits(ops.volume, InodeId{ino});
+    reply_handle(request, *handle, info,
+                 [](fuse_req_t req, const fuse_file_info& out) { return fuse_reply_open(req, &out); });
     return {};
   });
 }
@@ -511,10 +649,30 @@ void read(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info*
       if (buffer.size() < size) buffer.resize(size);
       payload = buffer.data();
     }
-    TRY_ASSIGN(const size_t got, open_handle(fh).file->read(static_cast<uint64_t>(offset),
-                                                            std::as_writable_bytes(std::span(payload, size))));
+    TRY_ASSIGN(OpenFile* const file, open_file(request, fh));
+    TRY_ASSIGN(const size_t got,
+               file->read(static_cast<uint64_t>(offset), std::as_writable_bytes(std::span(payload, size))));
     request.bytes(payload, got);
     return {};
+  });
+}
+
+// The bytes lie where the request noted that it would append them. What landed of them only in part was taken back.
+Result<bool> appended_before(OpenFile& file, std::span<const std::byte> bytes) {
+  const auto* before = Origin::current() == nullptr ? nullptr : Origin::current()->before();
+  if (before == nullptr) return false;
+  std::vector<std::byte> there(bytes.size());
+  TRY_ASSIGN(const size_t got, file.read(before->offset, there));
+  return got == bytes.size() && std::ranges::equal(there, bytes);
+}
+
+Result<void> append(OpenFile& file, std::span<const std::byte> bytes, InodeId inode) {
+  TRY_ASSIGN(const bool done, appended_before(file, bytes));
+  if (done) return {};
+  Origin* const origin = Origin::current();
+  if (origin == nullptr) return file.append(bytes);
+  return file.append(bytes, [&](uint64_t offset) {
+    origin->note(LedgerIntent::Kind::kAppend, inode.value(), offset, bytes.size());
   });
 }
 
@@ -523,10 +681,12 @@ void write(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size, off_t
                 [=, fh = info->fh, drops_bits = info->kill_suidgid != 0,
                  // Pages of a mapping, written back through whichever descriptor, have their place.
                  appends = (info->flags & O_APPEND) != 0 && !info->writepage](const Request& request) -> Result<void> {
-    OpenHandle& handle = open_handle(fh);
-    if (drops_bits && handle.set_id_bits) TRY(drop_set_id_bits(operations_of(request.raw()).volume, InodeId{ino}));
+    Operations& ops = operations_of(request.raw());
+    const OpenHandle& handle = ops.handle(fh);
+    TRY_ASSIGN(OpenFile* const file, file_of(handle));
+    if (drops_bits && handle.entry->set_id_bits) TRY(drop_set_id_bits(ops.volume, InodeId{ino}));
     const auto data = std::as_bytes(std::span(bytes, size));
-    TRY(appends ? handle.file->append(data) : handle.file->write(static_cast<uint64_t>(offset), data));
+    TRY(appends ? append(*file, data, InodeId{ino}) : file->write(static_cast<uint64_t>(offset), data));
     request.reply([&](fuse_req_t req) { return fuse_reply_write(req, size); });
     return {};
   });
@@ -535,10 +695,11 @@ void write(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size, off_t
 void flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
   serve(req, Operation::kFlush, [=, fh = info->fh](const Request& request) -> Result<void> {
     Operations& ops = operations_of(request.raw());
-    OpenHandle& handle = open_handle(fh);
-    TRY(handle.file->flush());
+    const OpenHandle& handle = ops.handle(fh);
+    TRY_ASSIGN(OpenFile* const file, file_of(handle));
+    TRY(file->flush());
     // Writes through a mapping change the times behind the kernel's copy of them. Dropping attributes alone takes no lock.
-    if (handle.writes_pass_by) fuse_lowlevel_notify_inval_inode(ops.session, ino, -1, 0);
+    if (handle.entry->writes_pass_by) fuse_lowlevel_notify_inval_inode(ops.session, ino, -1, 0);
     request.done();
     return {};
   });
@@ -546,7 +707,8 @@ void flush(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info) {
 
 void sync(fuse_req_t req, fuse_ino_t, int, fuse_file_info* info) {
   serve_waiting(req, Operation::kSync, [fh = info->fh](const Request& request) -> Result<void> {
-    TRY(open_handle(fh).file->sync());
+    TRY_ASSIGN(OpenFile* const file, open_file(request, fh));
+    TRY(file->sync());
     request.done();
     return {};
   });
@@ -554,7 +716,8 @@ void sync(fuse_req_t req, fuse_ino_t, int, fuse_file_info* info) {
 
 void release(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
   serve(req, Operation::kRelease, [fh = info->fh](const Request& request) -> Result<void> {
-    operations_of(request.raw()).close(open_handle(fh));
+    Operations& ops = operations_of(request.raw());
+    if (const LedgerFile* entry = ops.ledger.find_file(fh)) ops.close(*static_cast<OpenHandle*>(entry->here));
     request.done();
     return {};
   });
@@ -572,12 +735,13 @@ void allocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t leng
       case FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE: what = Allocate::kPunchHole; break;
       default: return fail(ErrorCode::kNotSupported);
     }
-    OpenHandle& handle = open_handle(fh);
+    const OpenHandle& handle = operations_of(request.raw()).handle(fh);
+    TRY_ASSIGN(OpenFile* const file, file_of(handle));
     // The kernel does not say whether the caller has CAP_FSETID; root has it as a rule, nobody else.
-    if (handle.set_id_bits && request.caller().uid != 0) {
+    if (handle.entry->set_id_bits && request.caller().uid != 0) {
       TRY(drop_set_id_bits(operations_of(request.raw()).volume, InodeId{ino}));
     }
-    TRY(handle.file->allocate(what, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
+    TRY(file->allocate(what, static_cast<uint64_t>(offset), static_cast<uint64_t>(length)));
     request.done();
     return {};
   });
@@ -586,7 +750,8 @@ void allocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset, off_t leng
 void seek(fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* info) {
   serve(req, Operation::kSeek, [=, fh = info->fh](const Request& request) -> Result<void> {
     const auto what = whence == SEEK_DATA ? volume::Seek::kData : volume::Seek::kHole;
-    TRY_ASSIGN(const auto found, open_handle(fh).file->seek(what, static_cast<uint64_t>(offset)));
+    TRY_ASSIGN(OpenFile* const file, open_file(request, fh));
+    TRY_ASSIGN(const auto found, file->seek(what, static_cast<uint64_t>(offset)));
     if (!found) {
       request.error(ENXIO);
       return {};
@@ -598,12 +763,24 @@ void seek(fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* 
 
 // --- directories
 
+DirectoryHandle& handle_of(const LedgerDirectory& directory) { return *static_cast<DirectoryHandle*>(directory.here); }
+
+void close_directory(Operations& ops, LedgerDirectory& directory) {
+  const std::unique_ptr<DirectoryHandle> handle(&handle_of(directory));
+  ops.ledger.remove(directory);
+}
+
 void open_directory(fuse_req_t req, fuse_ino_t, fuse_file_info* info_in) {
   serve(req, Operation::kOpenDirectory, [info = *info_in](const Request& request) -> Result<void> {
-    auto handle = std::make_unique<DirectoryHandle>();
+    Operations& ops = operations_of(request.raw());
+    LedgerDirectory* directory = ops.directory_opened_before(request_number());
+    if (directory == nullptr) {
+      TRY_ASSIGN(directory, ops.ledger.add_directory(request_number()));
+      directory->here = new DirectoryHandle;
+    }
     fuse_file_info out = info;
-    out.fh = reinterpret_cast<uint64_t>(handle.get());
-    if (request.reply([&](fuse_req_t req) { return fuse_reply_open(req, &out); }) == 0) (void)handle.release();
+    out.fh = directory->handle.load(std::memory_order_relaxed);
+    if (request.reply([&](fuse_req_t req) { return fuse_reply_open(req, &out); }) != 0) close_directory(ops, *directory);
     return {};
   });
 }
@@ -666,7 +843,10 @@ Result<void> read_entries(const Request& request, InodeId directory, size_t size
     }
   }
   if (offset >= kDots) {
-    TRY(directory_handle(fh).read(
+    LedgerDirectory& entry_of_directory = operations_of(request.raw()).ledger.directory(fh);
+    uint64_t end = 0;
+    std::string end_cursor;
+    TRY(handle_of(entry_of_directory).read(
         offset - kDots, reply.entries_max(),
         [&](std::string_view after, size_t entries_max) {
           return volume.read_directory(directory, after, entries_max, with_attributes);
@@ -674,8 +854,14 @@ Result<void> read_entries(const Request& request, InodeId directory, size_t size
         [&](const volume::DirectoryEntryPlus& found, uint64_t next) {
           const fuse_entry_param entry = found.plus ? to_entry(*found.plus)
                                                     : bare_entry(found.entry.inode, type_bits(found.entry.type));
-          return reply.add(request.raw(), found.entry.name.c_str(), entry, next + kDots);
+          const auto taken = reply.add(request.raw(), found.entry.name.c_str(), entry, next + kDots);
+          if (taken == DirectoryHandle::Take::kTaken) {
+            end = next;
+            end_cursor = found.entry.cursor;
+          }
+          return taken;
         }));
+    entry_of_directory.mark(end, end_cursor);
   }
   request.bytes(reply.data(), reply.size());
   return {};
@@ -704,7 +890,8 @@ void sync_directory(fuse_req_t req, fuse_ino_t ino, int, fuse_file_info*) {
 
 void release_directory(fuse_req_t req, fuse_ino_t, fuse_file_info* info) {
   serve(req, Operation::kReleaseDirectory, [fh = info->fh](const Request& request) -> Result<void> {
-    delete &directory_handle(fh);
+    Operations& ops = operations_of(request.raw());
+    if (LedgerDirectory* const directory = ops.ledger.find_directory(fh)) close_directory(ops, *directory);
     request.done();
     return {};
   });
@@ -792,7 +979,14 @@ void set_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* val
         TRY(volume.set_attributes(InodeId{ino}, {.permissions = permissions & ~uint32_t{S_ISGID}}, std::nullopt));
       }
     }
-    TRY(looked_up(operations_of(request.raw()).volume.set_xattr(InodeId{ino}, name, {value, size}, mode)));
+    volume::Volume& volume = operations_of(request.raw()).volume;
+    const auto set = looked_up(volume.set_xattr(InodeId{ino}, name, {value, size}, mode));
+    if (sent_again() && failed_with(set, ErrorCode::kExists)) {
+      TRY_ASSIGN(const std::string there, looked_up(volume.get_xattr(InodeId{ino}, name)));
+      if (there != std::string_view(value, size)) return set;
+    } else {
+      TRY(set);
+    }
     request.done();
     return {};
   });
@@ -801,7 +995,7 @@ void set_xattr(fuse_req_t req, fuse_ino_t ino, const char* name, const char* val
 void remove_xattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
   serve(req, Operation::kRemoveXattr, [=](const Request& request) -> Result<void> {
     if (!xattr_supported(name)) return fail(ErrorCode::kNotSupported);
-    TRY(looked_up(operations_of(request.raw()).volume.remove_xattr(InodeId{ino}, name)));
+    TRY(done_or(looked_up(operations_of(request.raw()).volume.remove_xattr(InodeId{ino}, name)), ErrorCode::kNoAttribute));
     request.done();
     return {};
   });
@@ -811,29 +1005,94 @@ void init(void* userdata, fuse_conn_info* connection) { static_cast<Operations*>
 
 }  // namespace
 
-OpenHandle& Operations::remember(std::unique_ptr<OpenHandle> handle) {
-  const std::lock_guard lock(handles_mutex_);
-  handles_.insert(handle.get());
-  return *handle.release();
+Result<OpenHandle*> Operations::remember(std::unique_ptr<OpenFile> file, uint64_t opening) {
+  const uint64_t local_file = file->io_path() == IoPath::kLocalFile ? file->local_file_key() : 0;
+  TRY_ASSIGN(LedgerFile* const entry, ledger.add_file(opening, file->inode().value(), local_file,
+                                                      static_cast<uint8_t>(file->access())));
+  auto* const handle = new OpenHandle{.file = std::move(file), .entry = entry};
+  entry->here = handle;
+  return handle;
 }
 
 void Operations::close(OpenHandle& handle) {
-  {
-    const std::lock_guard lock(handles_mutex_);
-    handles_.erase(&handle);
-  }
-  dispose(&handle);
+  const std::unique_ptr<OpenHandle> owned(&handle);
+  const bool counted = owned->entry->backing_counted;
+  const uint64_t local_file = owned->entry->local_file;
+  // First, so that no successor believes in a backing id that the kernel was told to forget.
+  ledger.remove(*owned->entry);
+  if (counted) backing.release(local_file);
+  if (owned->file) owned->file->close();
 }
 
 void Operations::close_left_open() {
-  for (OpenHandle* handle : handles_) dispose(handle);
-  handles_.clear();
+  for (LedgerFile* entry : ledger.files()) close(*static_cast<OpenHandle*>(entry->here));
+  for (LedgerDirectory* directory : ledger.directories()) close_directory(*this, *directory);
 }
 
-void Operations::dispose(OpenHandle* handle) {
-  const std::unique_ptr<OpenHandle> owned(handle);
-  if (owned->backing_counted) backing.release(owned->file->local_file_key());
-  owned->file->close();
+// --- after a predecessor
+
+std::vector<volume::HeldFile> held_files(Ledger& ledger) {
+  std::vector<volume::HeldFile> held;
+  for (const LedgerFile* entry : ledger.files()) {
+    held.push_back({.inode = InodeId(entry->inode),
+                    .access = static_cast<volume::Access>(entry->access),
+                    .local_file = LocalFileId(entry->local_file)});
+  }
+  return held;
+}
+
+void Operations::take_over() {
+  size_t index = 0;
+  for (LedgerFile* entry : ledger.files()) {
+    auto file = volume.take_held(index++);
+    auto* const handle = new OpenHandle{.file = file ? *std::move(file) : nullptr, .entry = entry};
+    entry->here = handle;
+    if (entry->local_file != 0) {
+      backing.restore(entry->local_file, entry->backing_id);
+      entry->backing_counted = true;
+    }
+    if (entry->opening != 0) opened_before_[entry->opening] = handle;
+  }
+  for (LedgerDirectory* directory : ledger.directories()) {
+    std::vector<std::pair<uint64_t, std::string>> places;
+    for (const LedgerDirectory::Mark& mark : directory->marks) {
+      const uint64_t offset = mark.offset.load(std::memory_order_acquire);
+      if (offset != 0) places.emplace_back(offset, std::string(mark.cursor, mark.cursor_bytes));
+    }
+    directory->here = new DirectoryHandle(std::move(places));
+    if (directory->opening != 0) directories_before_[directory->opening] = directory;
+  }
+  undo_torn_appends();
+}
+
+// An append that was cut short by the death of its process is sent again, and appends behind what others appended then.
+void Operations::undo_torn_appends() {
+  for (const auto& [unique, intent] : ledger.all_inherited()) {
+    if (intent.kind != LedgerIntent::Kind::kAppend) continue;
+    for (LedgerFile* entry : ledger.files()) {
+      const OpenHandle& handle = *static_cast<OpenHandle*>(entry->here);
+      if (entry->inode != intent.inode || !handle.file || handle.file->access() == volume::Access::kRead) continue;
+      const auto attributes = volume.get_attributes(InodeId(intent.inode));
+      if (!attributes || attributes->attributes.size <= intent.offset) break;
+      if (attributes->attributes.size >= intent.offset + intent.size) break;
+      if (const auto cut = handle.file->truncate(intent.offset); !cut) {
+        log_error("fuse.torn_append", {{"inode", intent.inode}, {"offset", intent.offset}, {"error", cut.error()}});
+      }
+      break;
+    }
+  }
+}
+
+OpenHandle* Operations::opened_before(uint64_t unique) const {
+  if (!sent_again()) return nullptr;
+  const auto found = opened_before_.find(unique);
+  return found == opened_before_.end() ? nullptr : found->second;
+}
+
+LedgerDirectory* Operations::directory_opened_before(uint64_t unique) const {
+  if (!sent_again()) return nullptr;
+  const auto found = directories_before_.find(unique);
+  return found == directories_before_.end() ? nullptr : found->second;
 }
 
 // Left to the kernel: flock and POSIX locks (one node), access (default_permissions), copy_file_range (it copies itself).

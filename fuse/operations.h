@@ -9,13 +9,14 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <mutex>
-#include <unordered_set>
+#include <unordered_map>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/waiting_threads.h"
 #include "fuse/backing_files.h"
 #include "fuse/fuse_api.h"
+#include "fuse/ledger.h"
 #include "fuse/ring_gate.h"
 #include "fuse/statistics.h"
 #include "volume/volume.h"
@@ -23,10 +24,8 @@
 namespace weir::fuse {
 
 struct OpenHandle {
-  std::unique_ptr<volume::OpenFile> file;
-  bool backing_counted = false;
-  bool writes_pass_by = false;  // writable, through the kernel
-  bool set_id_bits = false;     // when it was opened
+  std::unique_ptr<volume::OpenFile> file;  // null: lost with the process that opened it
+  LedgerFile* entry = nullptr;
 };
 
 class Operations {
@@ -34,10 +33,11 @@ class Operations {
   // What the session settled on; called by libfuse once, before any other request.
   using Init = std::function<void(fuse_conn_info&)>;
 
-  Operations(volume::Volume& volume, Statistics& statistics, size_t waiting_threads_max, Duration absent_valid_for,
-             Init init)
+  Operations(volume::Volume& volume, Statistics& statistics, Ledger& ledger, size_t waiting_threads_max,
+             Duration absent_valid_for, Init init)
       : volume(volume),
         statistics(statistics),
+        ledger(ledger),
         absent_valid_for(absent_valid_for),
         init(std::move(init)),
         waiting(waiting_threads_max) {}
@@ -45,8 +45,16 @@ class Operations {
   // For fuse_session_new(), with this object as the session's user data.
   static const fuse_lowlevel_ops& table();
 
-  // Open files by the handle that the kernel names them by.
-  OpenHandle& remember(std::unique_ptr<OpenHandle> handle);
+  // Goes on with the handles of a predecessor: those that VolumeOptions::held named by held_files(ledger). Requires: backing has
+  // started, and no request came yet.
+  void take_over();
+  // The handle that the request got when it came first; null: none.
+  OpenHandle* opened_before(uint64_t unique) const;
+  LedgerDirectory* directory_opened_before(uint64_t unique) const;
+
+  // An open file by the handle that the kernel names it by.
+  OpenHandle& handle(uint64_t fh) { return *static_cast<OpenHandle*>(ledger.file(fh).here); }
+  Result<OpenHandle*> remember(std::unique_ptr<volume::OpenFile> file, uint64_t opening);
   void close(OpenHandle& handle);
   // Closes what the kernel did not, because its connection was cut. Requires: no request runs any more.
   void close_left_open();
@@ -55,6 +63,7 @@ class Operations {
   fuse_session* session = nullptr;
   volume::Volume& volume;
   Statistics& statistics;
+  Ledger& ledger;
   const Duration absent_valid_for;
   const Init init;
   BackingFiles backing;
@@ -62,10 +71,14 @@ class Operations {
   std::atomic<bool> ring_used{false};
 
  private:
-  void dispose(OpenHandle* handle);
+  void undo_torn_appends();
 
-  std::mutex handles_mutex_;  // a leaf
-  std::unordered_set<OpenHandle*> handles_;  // bounded by the open files
+  // Of requests whose replies were on their way when the predecessor died; unchanged after take_over().
+  std::unordered_map<uint64_t, OpenHandle*> opened_before_;
+  std::unordered_map<uint64_t, LedgerDirectory*> directories_before_;
 };
+
+// What a predecessor had open, in the order of Ledger::files().
+std::vector<volume::HeldFile> held_files(Ledger& ledger);
 
 }  // namespace weir::fuse
