@@ -1,6 +1,12 @@
-// serve, mount, umount, mount-table, conf, status, fsck, version.
+// serve, upgrade, mount, umount, mount-table, conf, status, fsck, version.
+#include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <thread>
 
+#include "base/clock.h"
 #include "cli/context.h"
 #include "cli/output.h"
 
@@ -53,6 +59,53 @@ void add_mount(CLI::App& app, Context& context) {
     if (context.json) print_json(answer);
     return {};
   });
+}
+
+struct UpgradeArguments {
+  std::string binary;
+};
+
+// The status, or nothing while nobody serves.
+std::optional<Json> try_status(Context& context) {
+  auto client = context.client();
+  if (!client) return std::nullopt;
+  auto status = client->call(net::Method::kGet, "/v1/status");
+  if (!status) return std::nullopt;
+  return *std::move(status);
+}
+
+Outcome<> upgrade(Context& context, std::string binary) {
+  constexpr Duration kPatience = std::chrono::seconds(120);
+  constexpr Duration kPollPeriod = std::chrono::milliseconds(20);
+  std::error_code error;
+  if (binary.empty()) binary = "/proc/self/exe";
+  binary = std::filesystem::canonical(binary, error).string();
+  if (error) return failed("cannot find the binary: " + error.message());
+  TRY_ASSIGN(DaemonClient client, context.client());
+  TRY_ASSIGN(const Json before, client.call(net::Method::kGet, "/v1/status"));
+  TRY(client.call(net::Method::kPost, "/v1/upgrade", {{"binary", binary}}));
+  for (const Deadline deadline = Deadline::after(kPatience); !deadline.expired();) {
+    std::this_thread::sleep_for(kPollPeriod);
+    const std::optional<Json> now = try_status(context);
+    if (!now || now->value("pid", 0) == before.value("pid", 0)) continue;
+    const std::string last_end = now->contains("keeper") ? (*now)["keeper"].value("last_end", "") : "";
+    if (last_end.starts_with("the new binary did not serve")) return failed("the one before serves again: " + last_end);
+    if (context.json) {
+      print_json(*now);
+    } else {
+      print("version " + now->value("version", "") + " serves, pid " + std::to_string(now->value("pid", 0)) + "; before: " +
+            before.value("version", "") + ", pid " + std::to_string(before.value("pid", 0)) + "\n");
+    }
+    return {};
+  }
+  return failed("the new daemon does not answer; see its log and `weir status`");
+}
+
+void add_upgrade(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<UpgradeArguments>(context);
+  CLI::App* command = add_command(app, context, "upgrade", "Let another binary serve; the mount stays, programs notice a pause",
+                                  [=, &context] { return upgrade(context, arguments->binary); });
+  command->add_option("--binary", arguments->binary, "The binary; default: this one");
 }
 
 struct MountTableArguments {
@@ -195,6 +248,13 @@ void print_status(const Json& status) {
   const auto row = [&](std::string name, std::string value) { rows.push_back({std::move(name), std::move(value)}); };
   row("version", status.value("version", ""));
   row("pid", std::to_string(status.value("pid", 0)));
+  if (status.contains("keeper")) {
+    const Json& keeper = status["keeper"];
+    const uint64_t restarts = keeper.value("restarts", uint64_t{0});
+    row("keeper", "pid " + std::to_string(keeper.value("pid", 0)) +
+                      (restarts == 0 ? "" : "; " + std::to_string(restarts) + " daemons before, the last: " +
+                                                keeper.value("last_end", "")));
+  }
   row("up", duration_text(status.value("uptime_seconds", int64_t{0}) * 1'000'000'000));
   row("volume", status.value("volume_id", "") + " in " + status.value("volume_dir", ""));
   row("admin", "http://127.0.0.1:" + std::to_string(status.value("admin_port", 0)));
@@ -316,6 +376,7 @@ void add_fsck(CLI::App& app, Context& context) {
 void add_admin_commands(CLI::App& app, Context& context) {
   add_serve(app, context);
   add_mount(app, context);
+  add_upgrade(app, context);
   add_mount_table(app, context);
   add_conf(app, context);
   add_command(app, context, "status", "Show what the daemon is and does", [&context]() -> Outcome<> {

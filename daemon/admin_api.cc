@@ -1,5 +1,6 @@
 #include "daemon/admin_api.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -106,9 +107,15 @@ Json json_of(const FuseMount::Status& status) {
 
 std::string_view version() { return WEIR_VERSION; }
 
-AdminApi::AdminApi(volume::Volume& volume, FuseMount& mount, LiveConfig& config, const Clock& clock,
-                   meta::Caller owner)
-    : volume_(volume), mount_(mount), config_(config), clock_(clock), started_(clock.now()), files_(volume, owner) {}
+AdminApi::AdminApi(volume::Volume& volume, FuseMount& mount, LiveConfig& config, KeeperLink* keeper,
+                   const Clock& clock, meta::Caller owner)
+    : volume_(volume),
+      mount_(mount),
+      config_(config),
+      keeper_(keeper),
+      clock_(clock),
+      started_(clock.now()),
+      files_(volume, owner) {}
 
 net::Handler AdminApi::handler(Rights rights) {
   return [this, rights](net::ServerRequest& request) { return handle(request, rights); };
@@ -153,6 +160,7 @@ const AdminApi::Route AdminApi::kRoutes[] = {
     {net::Method::kDelete, "/v1/mounts", Rights::kFull, &AdminApi::remove_mount},
     {net::Method::kPost, "/v1/fuse/mount", Rights::kFull, &AdminApi::mount_fuse},
     {net::Method::kPost, "/v1/fuse/unmount", Rights::kFull, &AdminApi::unmount_fuse},
+    {net::Method::kPost, "/v1/upgrade", Rights::kFull, &AdminApi::upgrade},
 };
 
 net::ServerResponse AdminApi::handle(net::ServerRequest& request, Rights rights) {
@@ -195,6 +203,9 @@ net::ServerResponse AdminApi::status(net::ServerRequest&) {
   json["volume_id"] = volume_.id();
   json["volume_dir"] = properties.text("volume.dir");
   json["admin_port"] = admin_port_.load();
+  if (keeper_ != nullptr) {
+    json["keeper"] = {{"pid", ::getppid()}, {"restarts", keeper_->restarts()}, {"last_end", keeper_->last_end()}};
+  }
   if (const auto mounted = mount_.status()) json["fuse"] = json_of(*mounted);
   json["mounts"] = Json::array();
   if (const auto mounts = volume_.mount_points())
@@ -363,6 +374,18 @@ net::ServerResponse AdminApi::unmount_fuse(net::ServerRequest&) {
   const Duration patience = config_.snapshot().duration("shutdown.grace.period");
   const auto unmounted = mount_.unmount(Deadline::after(patience));
   return reply_to(unmounted);
+}
+
+net::ServerResponse AdminApi::upgrade(net::ServerRequest& request) {
+  const std::string* binary = request.parameter("binary");
+  if (binary == nullptr) return error_reply(missing("binary"));
+  if (keeper_ == nullptr) {
+    return error_reply(Error(ErrorCode::kNotSupported,
+                             "this daemon has no keeper (fuse.keeper); way out: stop it and start the new binary"));
+  }
+  if (const auto prepared = keeper_->prepare_upgrade(*binary); !prepared) return error_reply(prepared.error());
+  ::kill(::getpid(), kHandOverSignal);
+  return reply_to(Result<void>());
 }
 
 }  // namespace weir::daemon

@@ -13,6 +13,7 @@
 //     POST /v1/async-persist/retry[?path=]
 //     GET, POST ?path=&uri= {properties}, DELETE ?path=   /v1/mounts
 //     POST /v1/fuse/mount[?mount_point=], /v1/fuse/unmount
+//     POST /v1/upgrade?binary=  the answer comes first; then another process serves
 //
 // Errors: daemon/api_reply.h. Threads: handlers may be called concurrently.
 #pragma once
@@ -24,6 +25,7 @@
 #include "base/clock.h"
 #include "daemon/file_requests.h"
 #include "daemon/fuse_mount.h"
+#include "daemon/keeper_link.h"
 #include "daemon/live_config.h"
 #include "net/http_server.h"
 #include "volume/volume.h"
@@ -36,7 +38,9 @@ class AdminApi {
  public:
   enum class Rights : uint8_t { kRead, kFull };
 
-  AdminApi(volume::Volume& volume, FuseMount& mount, LiveConfig& config, const Clock& clock, meta::Caller owner);
+  // `keeper`: null where there is none.
+  AdminApi(volume::Volume& volume, FuseMount& mount, LiveConfig& config, KeeperLink* keeper, const Clock& clock,
+           meta::Caller owner);
 
   net::Handler handler(Rights rights);
   // Known once the servers listen.
@@ -64,10 +68,12 @@ class AdminApi {
   net::ServerResponse remove_mount(net::ServerRequest& request);
   net::ServerResponse mount_fuse(net::ServerRequest& request);
   net::ServerResponse unmount_fuse(net::ServerRequest& request);
+  net::ServerResponse upgrade(net::ServerRequest& request);
 
   volume::Volume& volume_;
   FuseMount& mount_;
   LiveConfig& config_;
+  KeeperLink* const keeper_;
   const Clock& clock_;
   const TimePoint started_;
   FileRequests files_;

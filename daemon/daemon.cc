@@ -12,6 +12,8 @@
 #include "daemon/admin_api.h"
 #include "daemon/fuse_mount.h"
 #include "daemon/instance_lock.h"
+#include "daemon/keeper_link.h"
+#include "fuse/operations.h"
 #include "kv/rocks_kv.h"
 #include "meta/namespace.h"
 #include "net/http_server.h"
@@ -78,8 +80,9 @@ pages::PageStoreOptions page_store_options(const Properties& properties, const s
           .page_bytes = properties.size_bytes("worker.page.store.page.size")};
 }
 
-fuse::FuseOptions fuse_options(const Properties& properties) {
+fuse::FuseOptions fuse_options(const Properties& properties, KeeperLink* keeper) {
   fuse::FuseOptions options;
+  options.keeper = keeper;
   options.mount_point = properties.text("fuse.mount.point");
   options.passthrough = switch_of(properties.text("fuse.passthrough"));
   options.io_uring = switch_of(properties.text("fuse.io_uring"));
@@ -90,12 +93,13 @@ fuse::FuseOptions fuse_options(const Properties& properties) {
 // The parts are declared in the order in which they are made: each is used by those below it alone.
 class LocalDaemon final : public Daemon {
  public:
-  LocalDaemon(const Properties& properties, const ConfigSources& sources)
-      : properties_(properties), config_(properties, sources) {}
+  LocalDaemon(const Properties& properties, const ConfigSources& sources, KeeperLink* keeper)
+      : properties_(properties), config_(properties, sources), keeper_(keeper) {}
 
   Result<void> open();
   Result<void> reload() override;
   Result<void> stop(Deadline deadline) override;
+  Result<void> hand_over(Deadline deadline) override;
 
  private:
   Result<void> open_volume();
@@ -103,6 +107,7 @@ class LocalDaemon final : public Daemon {
 
   const Properties properties_;
   LiveConfig config_;
+  KeeperLink* const keeper_;
   std::optional<InstanceLock> lock_;
   std::unique_ptr<kv::RocksKv> kv_;
   std::unique_ptr<pages::PageStore> pages_;
@@ -120,10 +125,15 @@ Result<void> LocalDaemon::open() {
   }
   TRY_ASSIGN(lock_, InstanceLock::take(properties_.text("volume.dir")));
   TRY(open_volume());
-  mount_.emplace(*volume_, fuse_options(properties_));
-  api_.emplace(*volume_, *mount_, config_, system_clock(), meta::Caller{.uid = ::getuid(), .gid = ::getgid()});
+  mount_.emplace(*volume_, fuse_options(properties_, keeper_));
+  api_.emplace(*volume_, *mount_, config_, keeper_, system_clock(), meta::Caller{.uid = ::getuid(), .gid = ::getgid()});
+  const bool takes_over = keeper_ != nullptr && keeper_->has_connection();
+  // Applications wait for it.
+  if (takes_over) TRY(mount_->take_over(keeper_->take_connection()));
   auto opened = listen();
-  if (opened && !properties_.text("fuse.mount.point").empty()) opened = mount_->mount("");
+  // A mount that was not there when a predecessor ended had been taken away.
+  const bool first = keeper_ == nullptr || keeper_->restarts() == 0;
+  if (opened && first && !properties_.text("fuse.mount.point").empty()) opened = mount_->mount("");
   if (opened) return {};
   (void)stop(Deadline::after(properties_.duration("shutdown.grace.period")));
   return opened;
@@ -141,8 +151,13 @@ Result<void> LocalDaemon::open_volume() {
     volume_id = names->volume_id();
   }
   TRY_ASSIGN(pages_, pages::open_page_store(page_store_options(properties_, volume_id)));
-  TRY_ASSIGN(volume_,
-             volume::Volume::open(*kv_, *pages_, system_clock(), volume_options(properties_), volume_id));
+  volume::VolumeOptions options = volume_options(properties_);
+  if (keeper_ != nullptr && keeper_->has_connection()) {
+    options.held = fuse::held_files(keeper_->ledger());
+  } else if (keeper_ != nullptr) {
+    keeper_->ledger().disconnect();  // the mount is gone with all that was open on it
+  }
+  TRY_ASSIGN(volume_, volume::Volume::open(*kv_, *pages_, system_clock(), options, volume_id));
   return {};
 }
 
@@ -165,6 +180,15 @@ Result<void> LocalDaemon::reload() {
   return {};
 }
 
+Result<void> LocalDaemon::hand_over(Deadline deadline) {
+  constexpr Duration kLastReplies = std::chrono::seconds(1);
+  control_->stop(Deadline::after(kLastReplies));
+  admin_->stop(Deadline::after(kLastReplies));
+  auto left = mount_->hand_over(deadline);
+  TRY(kv_->sync());
+  return left;
+}
+
 Result<void> LocalDaemon::stop(Deadline deadline) {
   Result<void> unmounted = mount_->unmount(deadline);
   if (control_ != nullptr) control_->stop(deadline);
@@ -180,8 +204,9 @@ Result<void> LocalDaemon::stop(Deadline deadline) {
 
 }  // namespace
 
-Result<std::unique_ptr<Daemon>> Daemon::start(const Properties& properties, const ConfigSources& sources) {
-  auto daemon = std::make_unique<LocalDaemon>(properties, sources);
+Result<std::unique_ptr<Daemon>> Daemon::start(const Properties& properties, const ConfigSources& sources,
+                                              KeeperLink* keeper) {
+  auto daemon = std::make_unique<LocalDaemon>(properties, sources, keeper);
   TRY(daemon->open());
   return daemon;
 }

@@ -19,6 +19,20 @@ Result<void> FuseMount::mount(std::string mount_point) {
   return {};
 }
 
+Result<void> FuseMount::take_over(io::Descriptor connection) {
+  std::lock_guard lock(mutex_);
+  wanted_ = true;
+  TRY_ASSIGN(std::shared_ptr<fuse::FuseServer> server,
+             fuse::FuseServer::take_over(volume_, defaults_, std::move(connection)));
+  server_ = std::move(server);
+  return {};
+}
+
+Result<void> FuseMount::hand_over(Deadline deadline) {
+  std::lock_guard lock(mutex_);
+  return alive() ? server_->hand_over(deadline) : Result<void>();
+}
+
 Result<void> FuseMount::unmount(Deadline deadline) {
   std::lock_guard lock(mutex_);
   wanted_ = false;

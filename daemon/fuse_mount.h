@@ -21,6 +21,10 @@ class FuseMount {
 
   // Empty: where the configuration says. kExists when the volume is mounted already, also elsewhere.
   Result<void> mount(std::string mount_point);
+  // Goes on with the mount of a predecessor; see FuseServer::take_over().
+  Result<void> take_over(io::Descriptor connection);
+  // See FuseServer::hand_over(). Nothing to do when it is not mounted.
+  Result<void> hand_over(Deadline deadline);
   // Nothing to do when it is not mounted. After kTimedOut requests still use the volume: the process must end without
   // destroying it.
   Result<void> unmount(Deadline deadline);

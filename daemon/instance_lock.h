@@ -11,7 +11,8 @@ namespace weir::daemon {
 // Held while it lives, and let go by the kernel when the process dies.
 class InstanceLock {
  public:
-  // Makes the folder if it is absent. kBusy when another process has it; the message names its pid.
+  // Makes the folder if it is absent. Waits for a process that is just dying, and for all that it holds besides. kBusy when another
+  // process has the folder; the message names its pid.
   static Result<InstanceLock> take(const std::string& volume_dir);
 
  private:

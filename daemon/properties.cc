@@ -74,7 +74,11 @@ constexpr std::array kTable = {
     Property{"fuse.passthrough", kSwitch, "auto",
              "The kernel reads and writes complete local files directly. Needs root and Linux 6.9."},
     Property{"fuse.io_uring", kSwitch, "auto",
-             "Requests travel over io_uring. Needs Linux 6.14 and fuse's module parameter enable_uring."},
+             "Requests travel over io_uring. Needs Linux 6.14 and fuse's module parameter enable_uring. auto: where fuse.keeper "
+             "is off; on: fuse.keeper has no effect."},
+    Property{"fuse.keeper", kBool, "true",
+             "The mount outlives the daemon: `weir serve` holds the kernel's connection and starts the daemon proper, again when it "
+             "dies or is upgraded."},
     Property{"fuse.threads", kInteger, "64", "Threads for requests that do not travel over io_uring, at most."},
     Property{"fuse.silly.rename.interceptor.enabled", kBool, "false",
              "A file that is renamed to .fuse_hidden* while it is open, as layers above do with one they want gone, is kept "

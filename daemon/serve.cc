@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +14,9 @@
 
 #include "base/log.h"
 #include "daemon/daemon.h"
+#include "daemon/keeper.h"
+#include "daemon/keeper_link.h"
+#include "daemon/keeper_protocol.h"
 #include "io/directory.h"
 
 namespace weir::daemon {
@@ -67,11 +71,15 @@ class Background {
   }
 
   // Standard error stays until here: it carries the reason of a start that failed.
-  void started() {
-    if (report_ < 0) return;
+  static void leave_terminal() {
     const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
     for (const int fd : {0, 1, 2}) ::dup2(null, fd);
     ::close(null);
+  }
+
+  void started() {
+    if (report_ < 0) return;
+    leave_terminal();
     const char verdict = 0;
     (void)!::write(report_, &verdict, 1);
     ::close(report_);
@@ -90,11 +98,20 @@ class Background {
 sigset_t daemon_signals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGHUP, kHandOverSignal}) sigaddset(&signals, signal);
   return signals;
 }
 
-int serve_until_signal(Daemon& daemon, Duration grace, std::optional<Watchdog>& watchdog) {
+[[noreturn]] void hand_over(Daemon& daemon) {
+  constexpr Duration kPatience = std::chrono::seconds(2);
+  log_info("daemon.handing_over");
+  const Watchdog watchdog(kPatience + kWatchdogSlack);
+  if (const auto left = daemon.hand_over(Deadline::after(kPatience)); !left)
+    log_warn("daemon.handed_over_hard", {{"error", left.error()}});
+  ::_exit(kExitHandOver);
+}
+
+int serve_until_signal(Daemon& daemon, KeeperLink* keeper, Duration grace, std::optional<Watchdog>& watchdog) {
   const sigset_t signals = daemon_signals();
   for (;;) {
     int signal = 0;
@@ -103,6 +120,11 @@ int serve_until_signal(Daemon& daemon, Duration grace, std::optional<Watchdog>& 
       if (auto reloaded = daemon.reload(); !reloaded) log_error("config.reload_failed", {{"error", reloaded.error()}});
       continue;
     }
+    if (signal == kHandOverSignal) {
+      if (keeper != nullptr) hand_over(daemon);
+      continue;
+    }
+    if (keeper != nullptr) keeper->say_stopping();
     log_info("daemon.stopping", {{"signal", signal}});
     break;
   }
@@ -119,6 +141,10 @@ int serve_until_signal(Daemon& daemon, Duration grace, std::optional<Watchdog>& 
 }  // namespace
 
 int serve(const ServeOptions& options) {
+  auto keeper = KeeperLink::inherit();
+  if (!keeper) return refuse(keeper.error());
+  const bool kept = *keeper != nullptr;
+  if (kept) ::prctl(PR_SET_NAME, "weir");
   auto properties = load_config(options.sources);
   if (!properties) return refuse(properties.error());
   // Before any thread is started, so that all of them leave these signals to sigwait().
@@ -134,18 +160,29 @@ int serve(const ServeOptions& options) {
       auto set = properties->set("log.file", properties->text("volume.dir") + "/weir.log", Source::kCommandLine);
       if (!set) return refuse(set.error());
     }
-    if (const auto code = background.enter()) return *code;
+    if (!kept) {
+      if (const auto code = background.enter()) return *code;
+    }
   }
+  // A ring's requests would not outlive the daemon.
+  const bool keeps = properties->boolean("fuse.keeper") && properties->text("fuse.io_uring") != "on";
+  if (!kept && keeps) return keep_daemon([&] { background.started(); });
+
   LiveConfig::open_log_of(*properties);
-  auto daemon = Daemon::start(*properties, options.sources);
+  auto daemon = Daemon::start(*properties, options.sources, keeper->get());
   if (!daemon) {
     if (!properties->text("log.file").empty()) log_error("daemon.refused", {{"error", daemon.error()}});
     return refuse(daemon.error());
   }
-  log_info("daemon.started", {{"pid", ::getpid()}, {"volume_dir", properties->text("volume.dir")}});
+  log_info("daemon.started", {{"pid", ::getpid()},
+                              {"volume_dir", properties->text("volume.dir")},
+                              {"restarts", kept ? (*keeper)->restarts() : 0},
+                              {"last_end", kept ? (*keeper)->last_end() : std::string()}});
   background.started();
+  if (kept) (*keeper)->say_serving();
+  if (kept && options.background) Background::leave_terminal();
   std::optional<Watchdog> watchdog;
-  const int code = serve_until_signal(**daemon, properties->duration("shutdown.grace.period"), watchdog);
+  const int code = serve_until_signal(**daemon, keeper->get(), properties->duration("shutdown.grace.period"), watchdog);
   daemon->reset();  // while the watchdog looks on
   return code;
 }

@@ -75,6 +75,12 @@ void BackingFiles::restore(uint64_t key, int32_t id) {
   if (id != 0) backing.id = id;
 }
 
+int32_t BackingFiles::id_of(uint64_t key) {
+  const std::lock_guard lock(mutex_);
+  const auto found = backings_.find(key);
+  return found == backings_.end() ? 0 : found->second.id;
+}
+
 void BackingFiles::drop_unknown(int32_t from) {
   const std::lock_guard lock(mutex_);
   if (device_fd_ < 0) return;

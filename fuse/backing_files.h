@@ -29,6 +29,8 @@ class BackingFiles {
   int32_t acquire(uint64_t key, int file_fd);
   // Counts an open of a predecessor, which had this id; 0: through the daemon.
   void restore(uint64_t key, int32_t id);
+  // The id that opens of `key` have; 0: through the daemon, or there are none.
+  int32_t id_of(uint64_t key);
   // Gives back ids that a predecessor was given and did not live to write down: those from `from` on that were not restored.
   void drop_unknown(int32_t from);
   // RELEASE of an open that was counted.

@@ -1053,6 +1053,8 @@ void Operations::take_over() {
     }
     if (entry->opening != 0) opened_before_[entry->opening] = handle;
   }
+  // One that was being opened may not have got as far as the id that the inode's other handles have.
+  for (const auto& [unique, handle] : opened_before_) handle->entry->backing_id = backing.id_of(handle->entry->local_file);
   for (LedgerDirectory* directory : ledger.directories()) {
     std::vector<std::pair<uint64_t, std::string>> places;
     for (const LedgerDirectory::Mark& mark : directory->marks) {

@@ -139,6 +139,10 @@ void WeirDaemon::reload() {
 
 int WeirDaemon::stop() {
   ::kill(pid_, SIGTERM);
+  return wait();
+}
+
+int WeirDaemon::wait() {
   const Deadline deadline = Deadline::after(kStopPatience);
   int status = 0;
   while (::waitpid(pid_, &status, WNOHANG) == 0) {

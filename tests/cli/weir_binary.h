@@ -48,6 +48,8 @@ class WeirDaemon {
   void reload();
   // SIGTERM; returns the exit code.
   int stop();
+  // Waits for its end; returns the exit code, -1 when it does not come.
+  int wait();
   bool running() const { return pid_ > 0; }
 
   // `weir ARGUMENTS`, with WEIR_CONFIG set.
