@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/clock.h"
+#include "base/latency.h"
 
 namespace weir::fuse {
 
@@ -51,15 +52,8 @@ std::string_view name_of(Operation operation);  // "lookup", "get_attributes", .
 
 class Statistics {
  public:
-  // Bucket b counts requests that took less than 2^b microseconds, and not less than half of that; the last one the rest.
-  static constexpr size_t kBuckets = 26;
-  static uint64_t bucket_limit_us(size_t bucket) { return uint64_t{1} << bucket; }
-
-  struct Counters {
-    uint64_t requests = 0;
+  struct Counters : LatencyCounters {
     uint64_t errors = 0;  // absent names of lookups and attributes are no errors
-    uint64_t total_ns = 0;
-    std::array<uint64_t, kBuckets> buckets{};
   };
 
   enum class Outcome : uint8_t { kOk, kError };
@@ -74,10 +68,9 @@ class Statistics {
   uint64_t passthrough_opens() const { return passthrough_opens_.load(std::memory_order_relaxed); }
 
  private:
-  struct alignas(64) Cell {
+  struct Cell {
+    Latency latency;
     std::atomic<uint64_t> errors{0};
-    std::atomic<uint64_t> total_ns{0};
-    std::array<std::atomic<uint64_t>, kBuckets> buckets{};
   };
   std::array<Cell, kOperations> cells_;
   std::atomic<uint64_t> moved_{0};

@@ -1,6 +1,7 @@
 // The contract of volume::Objects, on the objects of a volume and on the double.
 #include "tests/contract/objects_contract.h"
 
+#include "testing/mem_objects.h"
 #include "testing/memory_volume.h"
 
 namespace weir::volume {
@@ -20,9 +21,17 @@ class VolumeObjects {
   testing::MemoryVolume volume_;
 };
 
+class DoubleObjects {
+ public:
+  Objects& objects() { return objects_; }
+
+ private:
+  testing::MemObjects objects_;
+};
+
 }  // namespace
 
-using ObjectsImplementations = ::testing::Types<VolumeObjects>;
+using ObjectsImplementations = ::testing::Types<VolumeObjects, DoubleObjects>;
 INSTANTIATE_TYPED_TEST_SUITE_P(Objects, ObjectsContract, ObjectsImplementations);
 
 }  // namespace weir::volume
