@@ -258,6 +258,11 @@ void print_status(const Json& status) {
   row("up", duration_text(status.value("uptime_seconds", int64_t{0}) * 1'000'000'000));
   row("volume", status.value("volume_id", "") + " in " + status.value("volume_dir", ""));
   row("admin", "http://127.0.0.1:" + std::to_string(status.value("admin_port", 0)));
+  if (status.contains("s3")) {
+    const std::string tls = status["s3"].value("tls_url", "");
+    row("S3", status["s3"].value("url", "") + (tls.empty() ? "" : ", " + tls) + "; " +
+                  std::to_string(status["s3"].value("connections", uint64_t{0})) + " connections");
+  }
   if (status.contains("fuse")) {
     row("mount", status["fuse"].value("mount_point", ""));
     row("passthrough", feature_text(status["fuse"]["passthrough"]));

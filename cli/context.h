@@ -41,6 +41,7 @@ CLI::App* add_command(CLI::App& parent, Context& context, const std::string& nam
 void add_fs_commands(CLI::App& app, Context& context);
 void add_persist_commands(CLI::App& app, Context& context);
 void add_pathconfig_commands(CLI::App& app, Context& context);
+void add_s3_commands(CLI::App& app, Context& context);
 void add_admin_commands(CLI::App& app, Context& context);  // serve, upgrade, mount, umount, mount-table, conf, status, fsck, version
 
 }  // namespace weir::cli

@@ -126,7 +126,8 @@ struct AdminApi::Route {
   std::string_view path;
   Rights needs;
   std::variant<net::ServerResponse (AdminApi::*)(net::ServerRequest&),
-               net::ServerResponse (FileRequests::*)(net::ServerRequest&)>
+               net::ServerResponse (FileRequests::*)(net::ServerRequest&),
+               net::ServerResponse (KeyRequests::*)(net::ServerRequest&)>
       answer;
 };
 
@@ -158,6 +159,9 @@ const AdminApi::Route AdminApi::kRoutes[] = {
     {net::Method::kGet, "/v1/mounts", Rights::kFull, &AdminApi::list_mounts},
     {net::Method::kPost, "/v1/mounts", Rights::kFull, &AdminApi::add_mount},
     {net::Method::kDelete, "/v1/mounts", Rights::kFull, &AdminApi::remove_mount},
+    {net::Method::kGet, "/v1/s3/keys", Rights::kFull, &KeyRequests::list},
+    {net::Method::kPost, "/v1/s3/keys", Rights::kFull, &KeyRequests::add},
+    {net::Method::kDelete, "/v1/s3/keys", Rights::kFull, &KeyRequests::remove},
     {net::Method::kPost, "/v1/fuse/mount", Rights::kFull, &AdminApi::mount_fuse},
     {net::Method::kPost, "/v1/fuse/unmount", Rights::kFull, &AdminApi::unmount_fuse},
     {net::Method::kPost, "/v1/upgrade", Rights::kFull, &AdminApi::upgrade},
@@ -172,7 +176,8 @@ net::ServerResponse AdminApi::handle(net::ServerRequest& request, Rights rights)
     if (route.needs == Rights::kFull && rights != Rights::kFull)
       return error_reply(Error(ErrorCode::kPermission, "only on the control socket"));
     if (const auto* own = std::get_if<0>(&route.answer)) return (this->**own)(request);
-    return (files_.*std::get<1>(route.answer))(request);
+    if (const auto* of_files = std::get_if<1>(&route.answer)) return (files_.**of_files)(request);
+    return (keys_.*std::get<2>(route.answer))(request);
   }
   return error_reply(path_known ? Error(ErrorCode::kNotSupported, "no such method for " + request.path)
                                 : Error(ErrorCode::kNotFound, "there is nothing at " + request.path));
@@ -185,9 +190,12 @@ net::ServerResponse AdminApi::health(net::ServerRequest&) {
 
 net::ServerResponse AdminApi::metrics(net::ServerRequest&) {
   const auto server = mount_.server();
+  const S3Endpoint* const s3 = s3_;
   const std::chrono::duration<double> uptime = clock_.now() - started_;
   return text_reply(metrics_text({.volume = volume_.statistics(),
                                   .fuse = server == nullptr ? nullptr : &server->statistics(),
+                                  .s3 = s3 == nullptr ? nullptr : &s3->server().statistics(),
+                                  .s3_connections = s3 == nullptr ? 0 : s3->server().connections(),
                                   .version = version(),
                                   .uptime_seconds = uptime.count()}),
                     "text/plain; version=0.0.4");
@@ -207,6 +215,10 @@ net::ServerResponse AdminApi::status(net::ServerRequest&) {
     json["keeper"] = {{"pid", ::getppid()}, {"restarts", keeper_->restarts()}, {"last_end", keeper_->last_end()}};
   }
   if (const auto mounted = mount_.status()) json["fuse"] = json_of(*mounted);
+  if (const S3Endpoint* const s3 = s3_) {
+    json["s3"] = {{"url", s3->url()}, {"connections", s3->server().connections()}};
+    if (const std::string tls = s3->tls_url(); !tls.empty()) json["s3"]["tls_url"] = tls;
+  }
   json["mounts"] = Json::array();
   if (const auto mounts = volume_.mount_points())
     for (const auto& mount : *mounts) json["mounts"].push_back(json_of(mount));

@@ -12,6 +12,7 @@
 //     GET  /v1/async-persist/list[?max=], /v1/async-persist/stat[?path=]
 //     POST /v1/async-persist/retry[?path=]
 //     GET, POST ?path=&uri= {properties}, DELETE ?path=   /v1/mounts
+//     *    /v1/s3/keys          daemon/key_requests.h
 //     POST /v1/fuse/mount[?mount_point=], /v1/fuse/unmount
 //     POST /v1/upgrade?binary=  the answer comes first; then another process serves
 //
@@ -26,7 +27,9 @@
 #include "daemon/file_requests.h"
 #include "daemon/fuse_mount.h"
 #include "daemon/keeper_link.h"
+#include "daemon/key_requests.h"
 #include "daemon/live_config.h"
+#include "daemon/s3_endpoint.h"
 #include "net/http_server.h"
 #include "volume/volume.h"
 
@@ -45,6 +48,11 @@ class AdminApi {
   net::Handler handler(Rights rights);
   // Known once the servers listen.
   void set_admin_port(uint16_t port) { admin_port_ = port; }
+  // Known once it serves; must outlive the servers that use this.
+  void set_s3(S3Endpoint* s3) {
+    s3_ = s3;
+    keys_.set_keys(s3 == nullptr ? nullptr : &s3->keys());
+  }
 
  private:
   struct Route;
@@ -77,6 +85,8 @@ class AdminApi {
   const Clock& clock_;
   const TimePoint started_;
   FileRequests files_;
+  KeyRequests keys_;
+  std::atomic<S3Endpoint*> s3_{nullptr};
   std::atomic<uint16_t> admin_port_{0};
 };
 

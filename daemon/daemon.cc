@@ -13,6 +13,7 @@
 #include "daemon/fuse_mount.h"
 #include "daemon/instance_lock.h"
 #include "daemon/keeper_link.h"
+#include "daemon/s3_endpoint.h"
 #include "fuse/operations.h"
 #include "kv/rocks_kv.h"
 #include "meta/namespace.h"
@@ -59,8 +60,7 @@ volume::VolumeOptions volume_options(const Properties& properties) {
   options.persist.part_bytes = properties.size_bytes("async.persist.part.size");
   options.persist.parts_in_flight = std::max(1u, count_of(properties, "async.persist.parts.in.flight"));
   for (const Properties::Value& value : properties.all())
-    if (value.property->name.starts_with("s3.") && value.source != Source::kDefault &&
-        value.property->name != "s3.port" && value.property->name != "s3.tls.port")
+    if (is_of_mount_points(*value.property) && value.source != Source::kDefault)
       options.ufs_properties[std::string(value.property->name)] = value.text;
   options.upload_bytes_per_second = properties.size_bytes("async.persist.bandwidth");
   options.ufs_timeout = properties.duration("ufs.timeout");
@@ -68,6 +68,7 @@ volume::VolumeOptions volume_options(const Properties& properties) {
   options.orphan_check_period = properties.duration("write.cache.async.file.check.period");
   options.intercept_silly_renames = properties.boolean("fuse.silly.rename.interceptor.enabled");
   options.write_cache_enabled = properties.boolean("write.cache.enabled");
+  options.objects = objects_options(properties);
   return options;
 }
 
@@ -104,6 +105,7 @@ class LocalDaemon final : public Daemon {
  private:
   Result<void> open_volume();
   Result<void> listen();
+  Result<void> serve_s3();
 
   const Properties properties_;
   LiveConfig config_;
@@ -116,6 +118,7 @@ class LocalDaemon final : public Daemon {
   std::optional<AdminApi> api_;
   std::unique_ptr<net::HttpServer> control_;
   std::unique_ptr<net::HttpServer> admin_;
+  std::unique_ptr<S3Endpoint> s3_;
 };
 
 Result<void> LocalDaemon::open() {
@@ -134,6 +137,7 @@ Result<void> LocalDaemon::open() {
   // A mount that was not there when a predecessor ended had been taken away.
   const bool first = keeper_ == nullptr || keeper_->restarts() == 0;
   if (opened && first && !properties_.text("fuse.mount.point").empty()) opened = mount_->mount("");
+  if (opened && properties_.boolean("s3.enabled")) opened = serve_s3();
   if (opened) return {};
   (void)stop(Deadline::after(properties_.duration("shutdown.grace.period")));
   return opened;
@@ -174,14 +178,23 @@ Result<void> LocalDaemon::listen() {
   return {};
 }
 
+Result<void> LocalDaemon::serve_s3() {
+  TRY_ASSIGN(s3_, S3Endpoint::start(properties_, *volume_, system_clock()));
+  api_->set_s3(s3_.get());
+  return {};
+}
+
 Result<void> LocalDaemon::reload() {
   auto reloaded = config_.reload();
   if (!reloaded) return fail(std::move(reloaded).error().wrap("the configuration stays as it was"));
+  if (s3_ != nullptr) TRY(s3_->reload());
   return {};
 }
 
 Result<void> LocalDaemon::hand_over(Deadline deadline) {
   constexpr Duration kLastReplies = std::chrono::seconds(1);
+  // The successor listens where this one does.
+  if (s3_ != nullptr) s3_->stop(Deadline::after(deadline.left() / 2));
   control_->stop(Deadline::after(kLastReplies));
   admin_->stop(Deadline::after(kLastReplies));
   auto left = mount_->hand_over(deadline);
@@ -190,6 +203,8 @@ Result<void> LocalDaemon::hand_over(Deadline deadline) {
 }
 
 Result<void> LocalDaemon::stop(Deadline deadline) {
+  // Uploads under way may end, and leave time for the rest.
+  if (s3_ != nullptr) s3_->stop(Deadline::after(deadline.left() / 2));
   Result<void> unmounted = mount_->unmount(deadline);
   if (control_ != nullptr) control_->stop(deadline);
   if (admin_ != nullptr) admin_->stop(deadline);

@@ -25,7 +25,7 @@ class Daemon {
   // SIGHUP.
   virtual Result<void> reload() = 0;
 
-  // Unmounts, stops listening, stops the volume, writes the metadata through. kTimedOut: requests still run inside the
+  // Ends the S3 endpoint, unmounts, stops listening, stops the volume, writes the metadata through. kTimedOut: requests still run inside the
   // volume, and the process must end without destroying this object. Everything acknowledged is durable either way.
   virtual Result<void> stop(Deadline deadline) = 0;
 

@@ -42,32 +42,51 @@ class MetricsWriter {
   std::string name_;
 };
 
-std::string operation_labels(fuse::Operation operation) {
-  return "front=\"fuse\",operation=\"" + std::string(name_of(operation)) + '"';
+std::string operation_labels(std::string_view front, std::string_view operation) {
+  return "front=\"" + std::string(front) + "\",operation=\"" + std::string(operation) + '"';
 }
 
 template <typename Write>
 void each_operation(const fuse::Statistics& statistics, Write write) {
   for (size_t i = 0; i < fuse::kOperations; ++i) {
     const auto operation = static_cast<fuse::Operation>(i);
-    write(operation_labels(operation), statistics.counters(operation));
+    write(operation_labels("fuse", name_of(operation)), statistics.counters(operation));
   }
+}
+
+template <typename Write>
+void each_operation(const s3::Statistics& statistics, Write write) {
+  for (size_t i = 0; i < s3::kOperations; ++i) {
+    const auto operation = static_cast<s3::Operation>(i);
+    write(operation_labels("s3", name_of(operation)), operation, statistics.latency(operation));
+  }
+}
+
+void write_latency(MetricsWriter& out, const std::string& labels, const LatencyCounters& counters) {
+  uint64_t below = 0;
+  for (size_t b = 0; b + 1 < LatencyCounters::kBuckets; ++b) {
+    below += counters.buckets[b];
+    const double limit = static_cast<double>(LatencyCounters::bucket_limit_us(b)) / 1e6;
+    out.sample(labels + ",le=\"" + text_of(limit) + '"', below, "_bucket");
+  }
+  out.sample(labels + ",le=\"+Inf\"", below + counters.buckets.back(), "_bucket");
+  out.sample(labels, static_cast<double>(counters.total_ns) / 1e9, "_sum");
+  out.sample(labels, below + counters.buckets.back(), "_count");
+}
+
+// Both fronts. Operations of S3 that never came are left out: they are many.
+void write_latencies(MetricsWriter& out, const fuse::Statistics* fuse, const s3::Statistics* s3) {
+  if (fuse == nullptr && s3 == nullptr) return;
+  out.family("weir_request_seconds", "histogram", "Time from a request's arrival to its reply, by front and operation.");
+  if (fuse != nullptr) each_operation(*fuse, [&](const std::string& labels, const auto& counters) { write_latency(out, labels, counters); });
+  if (s3 == nullptr) return;
+  each_operation(*s3, [&](const std::string& labels, s3::Operation, const LatencyCounters& counters) {
+    if (counters.requests != 0) write_latency(out, labels, counters);
+  });
 }
 
 void write_fuse(MetricsWriter& out, const fuse::Statistics& statistics) {
   using Counters = fuse::Statistics::Counters;
-  out.family("weir_request_seconds", "histogram", "Time from a request's arrival to its reply, by front and operation.");
-  each_operation(statistics, [&](const std::string& labels, const Counters& counters) {
-    uint64_t below = 0;
-    for (size_t b = 0; b + 1 < fuse::Statistics::kBuckets; ++b) {
-      below += counters.buckets[b];
-      const double limit = static_cast<double>(fuse::Statistics::bucket_limit_us(b)) / 1e6;
-      out.sample(labels + ",le=\"" + text_of(limit) + '"', below, "_bucket");
-    }
-    out.sample(labels + ",le=\"+Inf\"", below + counters.buckets.back(), "_bucket");
-    out.sample(labels, static_cast<double>(counters.total_ns) / 1e9, "_sum");
-    out.sample(labels, below + counters.buckets.back(), "_count");
-  });
   out.family("weir_request_errors_total", "counter", "Requests answered with an error, by front and operation.");
   each_operation(statistics,
                  [&](const std::string& labels, const Counters& counters) { out.sample(labels, counters.errors); });
@@ -75,6 +94,21 @@ void write_fuse(MetricsWriter& out, const fuse::Statistics& statistics) {
               statistics.passthrough_opens());
   out.counter("weir_fuse_moved_requests_total", "Requests that got a thread of their own because they had to wait.",
               statistics.moved());
+}
+
+void write_s3(MetricsWriter& out, const s3::Statistics& statistics, uint64_t connections) {
+  out.family("weir_s3_requests_total", "counter", "S3 requests, by operation and HTTP status.");
+  each_operation(statistics, [&](const std::string& labels, s3::Operation operation, const LatencyCounters& counters) {
+    if (counters.requests == 0) return;
+    for (int status = s3::Statistics::kStatusMin; status <= s3::Statistics::kStatusMax; ++status) {
+      if (const uint64_t requests = statistics.requests(operation, status); requests != 0)
+        out.sample(labels + ",status=\"" + std::to_string(status) + '"', requests);
+    }
+  });
+  out.counter("weir_s3_received_bytes_total", "Bytes of request bodies.", statistics.bytes_in());
+  out.counter("weir_s3_sent_bytes_total", "Bytes of response bodies.", statistics.bytes_out());
+  out.counter("weir_s3_moved_requests_total", "Calls that moved to a thread that may wait for an under store.", statistics.moved());
+  out.gauge("weir_s3_connections", "Open connections to the S3 endpoint.", connections);
 }
 
 void write_persist(MetricsWriter& out, const persist::PersistStats& stats) {
@@ -114,7 +148,9 @@ std::string metrics_text(const MetricsSources& sources) {
   out.family("weir_build_info", "gauge", "Always 1.");
   out.sample("version=\"" + std::string(sources.version) + '"', 1);
   out.gauge("weir_uptime_seconds", "Since the daemon's start.", sources.uptime_seconds);
+  write_latencies(out, sources.fuse, sources.s3);
   if (sources.fuse != nullptr) write_fuse(out, *sources.fuse);
+  if (sources.s3 != nullptr) write_s3(out, *sources.s3, sources.s3_connections);
   const volume::VolumeStatistics& volume = sources.volume;
   write_persist(out, volume.persist);
   write_pages(out, volume.pages);

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "fuse/statistics.h"
+#include "s3/statistics.h"
 #include "volume/volume.h"
 
 namespace weir::daemon {
@@ -12,6 +13,8 @@ namespace weir::daemon {
 struct MetricsSources {
   volume::VolumeStatistics volume;
   const fuse::Statistics* fuse = nullptr;  // null: never mounted
+  const s3::Statistics* s3 = nullptr;      // null: no endpoint
+  uint64_t s3_connections = 0;
   std::string_view version;
   double uptime_seconds = 0;
 };

@@ -16,8 +16,12 @@ using ::testing::HasSubstr;
 
 TEST(Metrics, every_line_is_prometheus_text_and_every_sample_has_its_family_once) {
   fuse::Statistics fuse;
-  const std::string text = metrics_text({.fuse = &fuse, .version = "1", .uptime_seconds = 0.5});
-  const std::regex sample(R"re(([a-z_]+)(\{([a-z_]+="[^"]*",?)+\})? [0-9.e+-]+)re");
+  const auto s3 = std::make_unique<s3::Statistics>();
+  s3->record(s3::Operation::kPutObject, 200, std::chrono::microseconds(1), 1, 2);
+  s3->record(s3::Operation::kGetObject, 404, std::chrono::microseconds(1), 1, 2);
+  const std::string text = metrics_text({.fuse = &fuse, .s3 = s3.get(), .s3_connections = 3, .version = "1", .uptime_seconds = 0.5});
+  EXPECT_THAT(text, HasSubstr("weir_s3_requests_total{front=\"s3\",operation=\"GetObject\",status=\"404\"} 1\n"));
+  const std::regex sample(R"re(([a-z0-9_]+)(\{([a-z_]+="[^"]*",?)+\})? [0-9.e+-]+)re");
   std::map<std::string, std::string> types;
   std::set<std::string> seen;
   std::istringstream lines(text);

@@ -20,7 +20,6 @@ constexpr auto kSecret = Secret::kYes;
 // Read from existing property lists, so that they work as they are.
 constexpr std::string_view kNoEffectKnownWriters =
     "Accepted, without effect: the daemon knows every writer of its volume, so none has to be guessed gone.";
-constexpr std::string_view kNoEffectS3Front = "Accepted, without effect: the S3 endpoint is not part of this version.";
 
 constexpr std::array kTable = {
     // the daemon
@@ -85,8 +84,36 @@ constexpr std::array kTable = {
              "off the under store and out of listings, and vanishes with its last close."},
 
     // the S3 endpoint
-    Property{"s3.port", kPort, "29998", kNoEffectS3Front},
-    Property{"s3.tls.port", kPort, "29996", kNoEffectS3Front},
+    Property{"s3.enabled", kBool, "true", "Serve the volume over the S3 API, too: every mount point is a bucket."},
+    Property{"s3.port", kPort, "29998", "Port of the S3 API over plain HTTP. 0: a free one, see `weir status`."},
+    Property{"s3.tls.port", kPort, "29996", "The same with TLS; listened on when there is a certificate."},
+    Property{"s3.put.durability", kString, "sync",
+             "When a PUT is acknowledged where the policy does not say: write, sync or persist. One request says its own with the header "
+             "x-weir-durability."},
+    Property{"s3.server.address", kString, "127.0.0.1", "Numeric address that is listened on; 0.0.0.0 or :: for all."},
+    Property{"s3.server.tls.certificate", kPath, "", "PEM file with the certificate and its chain. Read again on SIGHUP."},
+    Property{"s3.server.tls.key", kPath, "", "PEM file with the certificate's key."},
+    Property{"s3.server.auth", kString, "keys",
+             "keys: requests are signed with an access key, see `weir s3 key`. anonymous: those without a signature may do everything. "
+             "any: no signature is looked at. The last two on a loopback address only."},
+    Property{"s3.server.region", kString, "", "The region requests must be signed for, besides us-east-1 and auto. Default: any."},
+    Property{"s3.server.domains", kString, "",
+             "Domains, separated by commas, below which a host names the bucket: BUCKET.DOMAIN. Default: buckets are in paths only."},
+    Property{"s3.server.threads", kInteger, "64", "Threads that serve the S3 API."},
+    Property{"s3.server.connections.max", kInteger, "1024",
+             "Connections to the S3 API. Further ones take the place of idle ones, or wait."},
+    Property{"s3.server.idle.timeout", kDuration, "2min", "A connection that is not used for so long is closed."},
+    Property{"s3.server.stall.timeout", kDuration, "30s", "A client that moves no byte of a body for so long is cut off."},
+    Property{"s3.server.bucket.root", kString, "",
+             "s3://BUCKET[/PREFIX] or file:///DIRECTORY below which CreateBucket makes buckets. Default: it is refused."},
+    Property{"s3.server.uid", kInteger, "0", "Owner of files and directories that the S3 API makes."},
+    Property{"s3.server.gid", kInteger, "0", "Their group."},
+    Property{"s3.server.file.permissions", kString, "0644", "Permissions of files that the S3 API makes, octal."},
+    Property{"s3.server.directory.permissions", kString, "0755", "Of directories."},
+    Property{"s3.server.upload.abandoned.after", kDuration, "7d",
+             "Multipart uploads that were neither completed nor aborted for so long are removed."},
+    Property{"s3.server.access.log", kPath, "", "A file that gets one line for each S3 request. Default: none."},
+    Property{"s3.server.access.log.size.max", kSize, "64MiB", "A larger one is rotated; three old ones are kept."},
 
     // defaults of every mount point; `weir mount-table add -o key=value` sets them for one
     Property{"s3.endpoint", kString, "", "http://HOST:PORT or https://HOST:PORT. Default: AWS, by region."},
@@ -223,6 +250,10 @@ std::string_view special_fault(std::string_view name, std::string_view text) {
   if (name == "s3.payload.signing" && text != "always" && text != "never" && text != "auto")
     return "always, never or auto";
   if (name == "s3.addressing" && text != "path" && text != "virtual" && text != "auto") return "path, virtual or auto";
+  if (name == "s3.put.durability" && text != "write" && text != "sync" && text != "persist") return "write, sync or persist";
+  if (name == "s3.server.auth" && text != "keys" && text != "anonymous" && text != "any") return "keys, anonymous or any";
+  if (name.ends_with(".permissions") && (text.empty() || text.size() > 4 || text.find_first_not_of("01234567") != std::string_view::npos))
+    return "permissions such as 0644";
   if (name == "async.persist.part.size" && parse_size(text).value_or(0) < 5 << 20) return "a size of at least 5MiB";
   if (name == "worker.page.store.page.size") {
     const int64_t size = parse_size(text).value_or(0);
@@ -288,6 +319,12 @@ std::string_view name_of(Source source) {
 }
 
 std::span<const Property> property_table() { return kTable; }
+
+bool is_of_mount_points(const Property& property) {
+  constexpr std::array<std::string_view, 4> kOfEndpoint = {"s3.enabled", "s3.port", "s3.tls.port", "s3.put.durability"};
+  return property.name.starts_with("s3.") && !property.name.starts_with("s3.server.") &&
+         std::ranges::find(kOfEndpoint, property.name) == kOfEndpoint.end();
+}
 
 const Property* find_property(std::string_view name) {
   const auto found = std::ranges::find(kTable, without_old_prefix(name), &Property::name);

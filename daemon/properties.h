@@ -46,6 +46,9 @@ struct Property {
 
 std::span<const Property> property_table();
 
+// Whether it is a default of every mount point, which `mount-table add -o` may set for one.
+bool is_of_mount_points(const Property& property);
+
 // Null when there is none of this name.
 const Property* find_property(std::string_view name);
 // kNotFound naming the property and the nearest name that exists.

@@ -9,6 +9,9 @@ LIBFUSE_SUITES_ubuntu="resolute devel"
 MINIO_MODULE=github.com/minio/minio
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 
+# S3 clients of the tests, from PyPI.
+CLIENT_PACKAGES=(boto3==1.44.8 "botocore[crt]==1.44.8")
+
 # Go, only to build MinIO and only when the machine has none that is new enough.
 GO_MIN=1.24
 GO_SUITES_debian="trixie forky"

@@ -115,15 +115,19 @@ class MemObjects final : public volume::Objects {
     TRY_ASSIGN(const bool not_modified, volume::check_read(options.source_conditions, target_of(from->object)));
     if (not_modified) return fail(ErrorCode::kPrecondition, "the source is not modified");
     Stored made = *from;
-    made.part_list.clear();
-    made.upload_id.clear();
-    if (made.object.parts != 0) made.object.etag = net::hex(net::md5(net::bytes_of(*made.content)));
-    made.object.parts = 0;
+    const bool onto_itself = source.bucket == target.bucket && source.key == target.key;
+    std::optional<volume::ChecksumAlgorithm> checksum = options.checksum;
+    if (!onto_itself && made.object.parts != 0) {
+      if (!checksum && made.object.checksum) checksum = made.object.checksum->algorithm;
+      made.object.etag = net::hex(net::md5(net::bytes_of(*made.content)));
+      made.object.parts = 0;
+      made.part_list.clear();
+      made.upload_id.clear();
+    }
     if (options.headers) made.object.headers = *options.headers;
     if (options.tags) made.tags = *options.tags;
-    const auto wanted = options.checksum ? options.checksum : made.object.checksum ? std::optional(made.object.checksum->algorithm) : std::nullopt;
-    if (wanted) made.object.checksum = volume::ObjectChecksum{.algorithm = *wanted, .value = checksum_of(*wanted, *made.content)};
-    return place(target, std::move(made), options.conditions);
+    if (checksum) made.object.checksum = volume::ObjectChecksum{.algorithm = *checksum, .value = checksum_of(*checksum, *made.content)};
+    return place(target, std::move(made), options.conditions, onto_itself ? made.object.inode : InodeId(++last_id_));
   }
 
   Result<void> erase(const volume::ObjectName& name, const volume::ObjectConditions& conditions, volume::ObjectDurability) override {
@@ -152,7 +156,7 @@ class MemObjects final : public volume::Objects {
     TRY_ASSIGN(Stored* from, load(source));
     TRY(volume::check_write(source_conditions, target_of(from->object), volume::NameTaken::kYes));
     Stored moved = *from;
-    TRY(place({source.bucket, std::string(target_key)}, std::move(moved), target_conditions));
+    TRY(place({source.bucket, std::string(target_key)}, std::move(moved), target_conditions, moved.object.inode));
     if (source.key != target_key) buckets_.find(source.bucket)->second.objects.erase(source.key);
     return {};
   }
@@ -246,6 +250,7 @@ class MemObjects final : public volume::Objects {
     made.upload_id = upload_id;
     std::string content;
     std::string digests;
+    if (options.parts.empty()) return fail(ErrorCode::kInvalid, "no parts");
     for (size_t i = 0; i < options.parts.size(); ++i) {
       const volume::CompletedPart& wanted = options.parts[i];
       if (i > 0 && wanted.number <= options.parts[i - 1].number) return fail(ErrorCode::kInvalid, std::string(volume::kInvalidPartOrder));
@@ -266,12 +271,15 @@ class MemObjects final : public volume::Objects {
     made.object.headers = (*upload)->options.headers;
     if (const auto algorithm = (*upload)->options.checksum_algorithm) {
       made.object.checksum = whole_checksum(*algorithm, (*upload)->options.checksum_type, content, made.part_list);
-      if (options.checksum && options.checksum->value != made.object.checksum->value)
-        return fail(ErrorCode::kCorrupt, "the checksum is " + made.object.checksum->value);
+    }
+    if (options.checksum && options.checksum != made.object.checksum) {
+      const std::string value = checksum_of(options.checksum->algorithm, content);
+      if (options.checksum->type == volume::ChecksumType::kComposite || value != options.checksum->value)
+        return fail(ErrorCode::kCorrupt, "the checksum is " + value);
     }
     made.tags = (*upload)->options.tags;
     made.content = std::make_shared<const std::string>(std::move(content));
-    TRY_ASSIGN(const volume::Object object, place(name, std::move(made), options.conditions));
+    TRY_ASSIGN(const volume::Object object, place(name, std::move(made), options.conditions, InodeId(++last_id_)));
     buckets_.find(name.bucket)->second.uploads.erase({name.key, std::string(upload_id)});
     return object;
   }
@@ -390,7 +398,7 @@ class MemObjects final : public volume::Objects {
       made.tags = facts.tags;
       made.content = std::make_shared<const std::string>(content_);
       CHECK(facts.etag == net::hex(net::md5(net::bytes_of(content_))));
-      return owner_.place(name_, std::move(made), conditions);
+      return owner_.place(name_, std::move(made), conditions, InodeId(++owner_.last_id_));
     }
 
    private:
@@ -466,12 +474,12 @@ class MemObjects final : public volume::Objects {
     return &found->second;
   }
 
-  Result<volume::Object> place(const volume::ObjectName& name, Stored made, const volume::ObjectConditions& conditions) {
+  Result<volume::Object> place(const volume::ObjectName& name, Stored made, const volume::ObjectConditions& conditions, InodeId inode) {
     TRY_ASSIGN(Stock* stock, load_bucket(name.bucket));
     const auto before = target_at(*stock, name.key);
     TRY(volume::check_write(conditions, before, taken(before.has_value())));
     made.object.key = name.key;
-    made.object.inode = InodeId(++last_id_);
+    made.object.inode = inode;
     made.object.tags = static_cast<uint32_t>(made.tags.size());
     made.object.modified_ns = std::max(now_ns(), before ? before->modified_ns : 0);
     made.object.state = meta::FileState::kNotPersisted;

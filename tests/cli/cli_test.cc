@@ -333,7 +333,7 @@ except urllib.error.HTTPError as e: print(e.code)' http://127.0.0.1:$port$1; }
 }
 
 TEST_F(Cli, the_daemon_goes_to_the_background_once_it_serves) {
-  const Ended ended = daemon_.script("mkdir -p $TMPDIR/v2 $TMPDIR/p2; weir -Dvolume.dir=$TMPDIR/v2 -Dadmin.port=0 "
+  const Ended ended = daemon_.script("mkdir -p $TMPDIR/v2 $TMPDIR/p2; weir -Dvolume.dir=$TMPDIR/v2 -Dadmin.port=0 -Ds3.port=0 "
                                      "-Dworker.page.store.dirs=$TMPDIR/p2 --config '' serve -d && "
                                      "weir --socket $TMPDIR/v2/weir.sock status --json");
   ASSERT_EQ(ended.exit_code, 0) << ended.err;

@@ -84,6 +84,7 @@ WeirDaemon::WeirDaemon() : home_(make_folder()) {
   set("worker.page.store.dirs", home_ / "pages");
   set("worker.page.store.size", "4GiB");
   set("admin.port", "0");
+  set("s3.port", "0");
 }
 
 WeirDaemon::~WeirDaemon() {

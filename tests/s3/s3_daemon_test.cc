@@ -1,0 +1,178 @@
+// The S3 endpoint of the real daemon: keys from the command line, files of the mount as objects, and clients as people use them.
+//
+// A client is a script of this folder; it runs with the Python that scripts/setup --with-clients made, or that WEIR_PYTHON names.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdlib>
+#include <fstream>
+
+#include "s3/test_client.h"
+#include "tests/cli/weir_binary.h"
+
+namespace weir::testing {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using s3::TestClient;
+using s3::TestResponse;
+
+constexpr auto kPatience = std::chrono::seconds(60);
+
+class S3Daemon : public ::testing::Test {
+ protected:
+  void TearDown() override {
+    if (HasFailure()) std::cerr << "--- the daemon's log\n" << daemon_.log();
+  }
+
+  void start() {
+    ASSERT_TRUE(daemon_.start()) << daemon_.log();
+    const Ended added = daemon_.weir("mount-table add /s3 file://" + (daemon_.home() / "bucket").string());
+    ASSERT_EQ(added.exit_code, 0) << added.err;
+  }
+
+  std::string script_output(const std::string& script) const {
+    std::string out = daemon_.script(script).out;
+    while (out.ends_with('\n')) out.pop_back();
+    return out;
+  }
+  // A value of a JSON document that the command writes: python's syntax behind the document.
+  std::string json(const std::string& command, const std::string& path) const {
+    return script_output("weir --json " + command + " | python3 -c 'import json,sys; print(json.load(sys.stdin)" + path + ")'");
+  }
+
+  uint16_t port() const { return static_cast<uint16_t>(std::stoi(json("status", "[\"s3\"][\"url\"].rsplit(\":\")[-1]"))); }
+  net::Credentials first_key() const {
+    return {json("s3 key list --secrets", "[\"keys\"][0][\"access_key\"]"), json("s3 key list --secrets", "[\"keys\"][0][\"secret_key\"]"), ""};
+  }
+  TestClient client() const { return TestClient(port(), first_key()); }
+
+  // The Python that has the clients, or nothing.
+  static std::optional<std::string> python() {
+    const char* given = std::getenv("WEIR_PYTHON");
+    const std::string binary = given != nullptr ? given : WEIR_DEPS_DIR "/clients/bin/python";
+    if (::access(binary.c_str(), X_OK) != 0) return std::nullopt;
+    return binary;
+  }
+
+  WeirDaemon daemon_;
+};
+
+TEST_F(S3Daemon, the_first_key_is_made_once_and_kept_from_others) {
+  start();
+  const net::Credentials key = first_key();
+  EXPECT_FALSE(key.secret_key.empty());
+  struct stat st{};
+  ASSERT_EQ(::stat((daemon_.home() / "volume/s3.keys").c_str(), &st), 0);
+  EXPECT_EQ(st.st_mode & 0777, 0600u);
+  EXPECT_EQ(client().get("/").status, 200);
+  EXPECT_THAT(daemon_.log(), Not(HasSubstr(key.secret_key)));
+  EXPECT_THAT(daemon_.log(), HasSubstr(key.access_key));
+  EXPECT_THAT(daemon_.weir("s3 key list").out, Not(HasSubstr(key.secret_key)));
+  daemon_.kill();
+  ASSERT_TRUE(daemon_.start()) << daemon_.log();
+  EXPECT_EQ(first_key(), key);
+  daemon_.stop();
+  ASSERT_EQ(::chmod((daemon_.home() / "volume/s3.keys").c_str(), 0644), 0);
+  EXPECT_THAT(daemon_.start_refused().err, HasSubstr("0600"));
+}
+
+TEST_F(S3Daemon, keys_are_in_force_as_soon_as_they_are_added_and_no_longer_than_they_are_there) {
+  start();
+  EXPECT_EQ(client().put("/s3/docs/a", "content").status, 200);
+  EXPECT_EQ(client().put("/s3/b", "content").status, 200);
+  const Ended added = daemon_.weir("s3 key add --access-key READER --secret-key readers-secret --bucket s3 --prefix docs/ --read-only");
+  ASSERT_EQ(added.exit_code, 0) << added.err;
+  EXPECT_THAT(added.out, HasSubstr("AWS_SECRET_ACCESS_KEY=readers-secret"));
+  EXPECT_THAT(daemon_.weir("s3 key list").out, HasSubstr("s3/docs/, read only"));
+  TestClient reader(port(), {"READER", "readers-secret", ""});
+  EXPECT_EQ(reader.get("/s3/docs/a").body, "content");
+  EXPECT_EQ(reader.get("/s3/b").status, 403);
+  EXPECT_EQ(reader.put("/s3/docs/a", "other").status, 403);
+  EXPECT_NE(daemon_.weir("s3 key add --access-key READER --secret-key another-one").exit_code, 0);
+  EXPECT_NE(daemon_.weir("s3 key add --secret-key short").exit_code, 0);
+  EXPECT_EQ(daemon_.weir("s3 key remove READER").exit_code, 0);
+  EXPECT_EQ(reader.get("/s3/docs/a").status, 403);
+  EXPECT_NE(daemon_.weir("s3 key remove READER").exit_code, 0);
+}
+
+TEST_F(S3Daemon, objects_and_files_are_the_same) {
+  if (const std::string obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << obstacle;
+  daemon_.set("fuse.mount.point", daemon_.mount_point());
+  start();
+  TestClient s3 = client();
+  EXPECT_EQ(s3.put("/s3/dir/put", "by S3").header("x-weir-state"), "NOT_PERSISTED");
+  EXPECT_EQ(script_output("cat $MNT/s3/dir/put"), "by S3");
+  ASSERT_EQ(daemon_.script("echo by POSIX >$MNT/s3/dir/written; mkdir $MNT/s3/made").exit_code, 0);
+  EXPECT_EQ(s3.get("/s3/dir/written").body, "by POSIX\n");
+  EXPECT_THAT(s3.get("/s3/dir/written").header("etag"), HasSubstr("-"));
+  const std::string listed = s3.get("/s3?list-type=2").body;
+  for (const char* key : {"<Key>dir/put</Key>", "<Key>dir/written</Key>", "<Key>made/</Key>"}) EXPECT_THAT(listed, HasSubstr(key));
+  ASSERT_EQ(daemon_.script("mv $MNT/s3/dir/put $MNT/s3/moved; rm $MNT/s3/dir/written").exit_code, 0);
+  EXPECT_EQ(s3.get("/s3/moved").body, "by S3");
+  EXPECT_EQ(s3.get("/s3/dir/put").status, 404);
+  EXPECT_EQ(s3.get("/s3/dir/written").status, 404);
+  EXPECT_EQ(s3.erase("/s3/moved").status, 204);
+  EXPECT_NE(daemon_.script("stat $MNT/s3/moved").exit_code, 0);
+  s3.put("/s3/through", "x", {{"x-weir-durability", "persist"}});
+  EXPECT_TRUE(fs::exists(daemon_.home() / "bucket/through"));
+  EXPECT_TRUE(daemon_.wait_state("/s3/through", "PERSISTED", kPatience));
+  EXPECT_EQ(s3.head("/s3/through").header("x-weir-state"), "PERSISTED");
+  const std::string metrics = script_output("curl -q -s --noproxy '*' http://127.0.0.1:" + json("status", "[\"admin_port\"]") + "/metrics");
+  EXPECT_THAT(metrics, HasSubstr(R"(weir_s3_requests_total{front="s3",operation="GetObject",status="404"} 2)"));
+}
+
+TEST_F(S3Daemon, acknowledged_objects_survive_a_kill_and_the_endpoint_comes_back) {
+  start();
+  const std::string large(3'000'000, 'x');
+  EXPECT_EQ(client().put("/s3/a", large).status, 200);
+  EXPECT_EQ(client().put("/s3/b", "small").status, 200);
+  daemon_.kill();
+  ASSERT_TRUE(daemon_.start()) << daemon_.log();
+  EXPECT_TRUE(client().get("/s3/a").body == large);
+  EXPECT_EQ(client().get("/s3/b").body, "small");
+}
+
+TEST_F(S3Daemon, what_cannot_be_served_stops_the_start_with_the_reason) {
+  start();
+  const std::string taken = std::to_string(port());
+  WeirDaemon other;
+  EXPECT_THAT(other.start_refused("-D s3.port=" + taken).err, HasSubstr("s3.port"));
+  EXPECT_THAT(other.start_refused("-D s3.server.address=0.0.0.0 -D s3.server.auth=anonymous").err, HasSubstr("loopback"));
+  EXPECT_THAT(other.start_refused("-D s3.server.address=nowhere").err, HasSubstr("nowhere"));
+  EXPECT_THAT(other.start_refused("-D s3.server.tls.certificate=/nowhere").err, HasSubstr("needs both"));
+  EXPECT_THAT(other.start_refused("-D s3.server.tls.certificate=/nowhere -D s3.server.tls.key=/nowhere").err, HasSubstr("/nowhere"));
+  EXPECT_THAT(other.start_refused("-D s3.server.auth=nobody").err, HasSubstr("keys, anonymous or any"));
+  EXPECT_THAT(other.start_refused("-D s3.put.durability=later").err, HasSubstr("write, sync or persist"));
+  other.set("s3.enabled", "false");
+  ASSERT_TRUE(other.start()) << other.log();
+  EXPECT_THAT(other.weir("s3 key list").err, HasSubstr("s3.enabled"));
+}
+
+TEST_F(S3Daemon, boto3_finds_everything_as_it_should_be) {
+  const auto binary = python();
+  if (!binary) GTEST_SKIP() << "SKIPPED: no Python with boto3: scripts/setup --with-clients makes one";
+  const Ended made = daemon_.script(
+      "openssl req -x509 -newkey rsa:2048 -nodes -keyout $TMPDIR/key.pem -out $TMPDIR/cert.pem -days 2 -subj /CN=127.0.0.1 "
+      "-addext subjectAltName=IP:127.0.0.1 2>&1");
+  ASSERT_EQ(made.exit_code, 0) << made.out;
+  daemon_.set("s3.tls.port", "0");
+  daemon_.set("s3.server.tls.certificate", daemon_.home() / "cert.pem");
+  daemon_.set("s3.server.tls.key", daemon_.home() / "key.pem");
+  start();
+  const net::Credentials key = first_key();
+  for (const char* scheme : {"url", "tls_url"}) {
+    const std::string url = json("status", "[\"s3\"][\"" + std::string(scheme) + "\"]");
+    const Ended ended = daemon_.script("NO_PROXY=127.0.0.1 timeout 250 " + *binary + " " WEIR_S3_CLIENTS_DIR "/boto3_client.py " + url + ' ' +
+                                       key.access_key + ' ' + key.secret_key + " s3 $TMPDIR/cert.pem");
+    EXPECT_EQ(ended.exit_code, 0) << url << '\n' << ended.out << ended.err;
+  }
+  const Ended checked = daemon_.weir("fsck --ufs");
+  EXPECT_EQ(checked.exit_code, 0) << checked.out << checked.err;
+}
+
+}  // namespace
+}  // namespace weir::testing
