@@ -193,8 +193,8 @@ Result<void> LocalDaemon::reload() {
 
 Result<void> LocalDaemon::hand_over(Deadline deadline) {
   constexpr Duration kLastReplies = std::chrono::seconds(1);
-  // The successor listens where this one does.
-  if (s3_ != nullptr) s3_->stop(Deadline::after(deadline.left() / 2));
+  // The successor listens where this one does. Operations that still run end with this process.
+  if (s3_ != nullptr) (void)s3_->stop(Deadline::after(deadline.left() / 4));
   control_->stop(Deadline::after(kLastReplies));
   admin_->stop(Deadline::after(kLastReplies));
   auto left = mount_->hand_over(deadline);
@@ -204,8 +204,10 @@ Result<void> LocalDaemon::hand_over(Deadline deadline) {
 
 Result<void> LocalDaemon::stop(Deadline deadline) {
   // Uploads under way may end, and leave time for the rest.
-  if (s3_ != nullptr) s3_->stop(Deadline::after(deadline.left() / 2));
+  Result<void> ended;
+  if (s3_ != nullptr) ended = s3_->stop(Deadline::after(deadline.left() / 2));
   Result<void> unmounted = mount_->unmount(deadline);
+  if (unmounted && !ended) unmounted = std::move(ended);
   if (control_ != nullptr) control_->stop(deadline);
   if (admin_ != nullptr) admin_->stop(deadline);
   if (!unmounted) {

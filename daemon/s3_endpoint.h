@@ -30,7 +30,7 @@ class S3Endpoint {
   std::string tls_url() const;
 
   Result<void> reload() { return server_->reload(); }
-  void stop(Deadline deadline) { server_->stop(deadline); }
+  Result<void> stop(Deadline deadline) { return server_->stop(deadline); }
 
  private:
   S3Endpoint() = default;

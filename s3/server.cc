@@ -22,6 +22,7 @@ using asio::ip::tcp;
 
 constexpr int kBacklog = 1'024;
 constexpr Duration kSweepInterval = std::chrono::milliseconds(500);
+constexpr Duration kLastOperations = std::chrono::seconds(1);
 
 Error listen_error(error_code code, const std::string& where) {
   const auto kind = code == asio::error::address_in_use    ? ErrorCode::kBusy
@@ -70,7 +71,10 @@ class TcpServer final : public Server {
                .waiting = WaitingThreads(options.waiting_threads)} {
     front_.first_request = Random::from_entropy().next() >> 1;
   }
-  ~TcpServer() override { stop(Deadline::after(Duration::zero())); }
+  ~TcpServer() override {
+    while (!stop(Deadline::after(Duration::zero()))) {
+    }
+  }
 
   Result<void> listen() {
     error_code code;
@@ -110,8 +114,9 @@ class TcpServer final : public Server {
     return {};
   }
 
-  void stop(Deadline deadline) override {
-    if (threads_.empty()) return;
+  Result<void> stop(Deadline deadline) override {
+    if (threads_.empty()) return {};
+    const Deadline last = Deadline::after(deadline.left(front_.clock) + kLastOperations, front_.clock);
     front_.stopping = true;
     for (auto* acceptor : {&plain_, &encrypted_}) {
       if (!*acceptor) continue;
@@ -126,6 +131,9 @@ class TcpServer final : public Server {
         const bool patient = !deadline.expired(front_.clock);
         for (const auto& [connection, owner] : living_)
           if (!patient || connection->idle()) connection->cut_off();
+        if (last.expired(front_.clock)) {
+          return fail(ErrorCode::kTimedOut, std::to_string(living_.size()) + " S3 requests still run");
+        }
         // One may become idle behind our back.
         gone_.wait_for(lock, std::chrono::milliseconds(20));
       }
@@ -135,6 +143,7 @@ class TcpServer final : public Server {
     for (std::thread& thread : threads_) thread.join();
     threads_.clear();
     access_log_->flush();
+    return {};
   }
 
  private:

@@ -45,7 +45,7 @@ class Server {
   // kIo.
   static Result<std::unique_ptr<Server>> start(const ServerOptions& options, volume::Objects& objects, const AccessKeys& keys,
                                                const Clock& clock);
-  virtual ~Server() = default;
+  virtual ~Server() = default;  // waits for operations that still run
 
   virtual uint16_t port() const = 0;
   virtual uint16_t tls_port() const = 0;  // 0: no TLS
@@ -55,9 +55,9 @@ class Server {
   // Reads certificate and key again, for connections from now on. Errors: as start(); those in force stay.
   virtual Result<void> reload() = 0;
 
-  // Accepts no more, closes idle connections, lets running requests end until the deadline, then cuts them off. Returns when no
-  // operation runs any more.
-  virtual void stop(Deadline deadline) = 0;
+  // Accepts no more, closes idle connections, lets running requests end until the deadline, then cuts them off. kTimedOut:
+  // operations still run inside the volume a second later; it may be called again.
+  virtual Result<void> stop(Deadline deadline) = 0;
 };
 
 }  // namespace weir::s3

@@ -29,7 +29,7 @@ class Endpoint {
     server_ = *Server::start(options, objects_, *keys_, system_clock());
   }
   ~Endpoint() {
-    server_->stop(Deadline::after(std::chrono::seconds(5)));
+    EXPECT_TRUE(server_->stop(Deadline::after(std::chrono::seconds(5))).has_value());
     std::filesystem::remove_all(dir_);
   }
   Endpoint(const Endpoint&) = delete;
@@ -729,7 +729,7 @@ TEST(Server, stopping_waits_for_nobody_who_is_idle) {
   auto endpoint = std::make_unique<Endpoint>();
   TestClient client = endpoint->client();
   EXPECT_EQ(client.get("/").status, 200);
-  endpoint->server().stop(Deadline::after(std::chrono::hours(1)));
+  EXPECT_TRUE(endpoint->server().stop(Deadline::after(std::chrono::hours(1))).has_value());
   EXPECT_TRUE(client.closed());
 }
 
