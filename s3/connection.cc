@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/no_wait.h"
 #include "net/encoding.h"
+#include "s3/head.h"
 #include "s3/pending.h"
 #include "s3/xml.h"
 
@@ -23,7 +24,6 @@ using More = Transport::More;
 template <typename T>
 using Task = asio::awaitable<T>;
 
-constexpr size_t kHeadBytesMax = 32 << 10;
 constexpr size_t kReadBytes = 16 << 10;             // into input_, at a time
 constexpr uint64_t kSmallContentBytes = 64 << 10;   // copied behind the head, and sent with it
 constexpr uint64_t kDiscardBytesMax = 256 << 10;    // of a body that nobody wanted; beyond, the connection is closed instead
@@ -33,17 +33,6 @@ constexpr Duration kBodyGrace = std::chrono::minutes(1);
 
 std::span<std::byte> bytes_of(std::string& text, size_t from) {
   return std::as_writable_bytes(std::span(text.data() + from, text.size() - from));
-}
-
-std::optional<net::Method> method_of(http::verb verb) {
-  switch (verb) {
-    case http::verb::get: return net::Method::kGet;
-    case http::verb::head: return net::Method::kHead;
-    case http::verb::put: return net::Method::kPut;
-    case http::verb::post: return net::Method::kPost;
-    case http::verb::delete_: return net::Method::kDelete;
-    default: return std::nullopt;
-  }
 }
 
 std::string_view reason_of(int status) {
@@ -246,20 +235,16 @@ Task<bool> Connection::read_head(Exchange& exchange) {
     if (!ready) co_return false;
   }
   const TimePoint begin = front_.clock.now();
-  http::request_parser<http::empty_body> parser;
-  parser.header_limit(kHeadBytesMax);
-  parser.body_limit(std::numeric_limits<uint64_t>::max());
-  parser.skip(true);
-  error_code code;
+  HeadParser parser;
   for (;;) {
     if (input_.size() > input_used_) {
-      code = {};
-      input_used_ += parser.put(asio::buffer(input_.data() + input_used_, input_.size() - input_used_), code);
-      if (parser.is_header_done() || (code && code != http::error::need_more)) break;
-    }
-    if (input_.size() > kHeadBytesMax) {
-      code = http::error::header_limit;
-      break;
+      const auto taken = parser.feed(std::string_view(input_).substr(input_used_));
+      if (taken) {
+        input_used_ += *taken;
+      } else {
+        exchange.malformed = taken.error();
+      }
+      if (!taken || parser.done()) break;
     }
     const Duration left = front_.options.head_timeout - (front_.clock.now() - begin);
     if (left <= Duration::zero()) co_return false;
@@ -276,32 +261,14 @@ Task<bool> Connection::read_head(Exchange& exchange) {
   std::snprintf(id, sizeof id, "%016llX", static_cast<unsigned long long>(number));
   exchange.request.id = id;
   exchange.request.client = client_;
-  if (!parser.is_header_done()) {
-    exchange.malformed = code == http::error::header_limit ? Refusal(Code::kRequestHeaderTooLarge)
-                                                           : Refusal(Code::kInvalidRequest, "The request is not HTTP/1.1: " + code.message());
-    co_return true;
-  }
-  const auto& message = parser.get();
-  exchange.request.headers.reserve(16);
-  for (const auto& field : message) {
-    const auto name = field.name_string();
-    const auto value = field.value();
-    exchange.request.headers.push_back({std::string(name.data(), name.size()), std::string(value.data(), value.size())});
-  }
-  exchange.keep_alive = message.keep_alive();
+  if (exchange.malformed) co_return true;
+  auto filled = parser.fill(exchange.request, front_.options.front.domains);
+  if (!filled) exchange.malformed = std::move(filled).error();
+  exchange.keep_alive = parser.keep_alive();
   exchange.expects_continue = net::same_name(exchange.request.header("expect"), "100-continue");
   exchange.body_left = parse_number(exchange.request.header("content-length")).value_or(0);
   exchange.body_open = exchange.body_left != 0 || !exchange.request.header("transfer-encoding").empty();
   if (!exchange.request.header("transfer-encoding").empty()) exchange.body_left = std::numeric_limits<uint64_t>::max();
-  const auto method = method_of(message.method());
-  if (!method) {
-    exchange.malformed = Refusal(Code::kMethodNotAllowed);
-    co_return true;
-  }
-  exchange.request.method = *method;
-  const auto target = message.target();
-  auto parsed = parse_target({target.data(), target.size()}, front_.options.front.domains, exchange.request);
-  if (!parsed) exchange.malformed = std::move(parsed).error();
   co_return true;
 }
 
