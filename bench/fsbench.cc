@@ -167,6 +167,7 @@ class Bench {
     }
     if (steps_) {
       std::printf("{\"phase\": \"%s\", \"value\": %s, \"units\": %.0f}\n", name.c_str(), value, std::max(work, 1.0));
+      std::fflush(stdout);  // who measures from outside counts from here
     } else {
       results_.emplace_back(name, value);
     }
