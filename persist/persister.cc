@@ -126,6 +126,8 @@ class Persister::Impl {
     walker_.loop().wake();
   }
 
+  void wake_for_erasures() { eraser_.loop().wake(); }
+
   void wake_for_files(meta::Urgency urgency) {
     if (urgency == meta::Urgency::kUrgent) {
       queue_.wake();
@@ -400,6 +402,7 @@ void Persister::start() { impl_->start(); }
 void Persister::stop(Deadline deadline) { impl_->stop(deadline); }
 void Persister::wake() { impl_->wake(); }
 void Persister::wake_for_files(meta::Urgency urgency) { impl_->wake_for_files(urgency); }
+void Persister::wake_for_erasures() { impl_->wake_for_erasures(); }
 Result<void> Persister::wait_persisted(InodeId inode, Generation generation, Deadline deadline) {
   return impl_->wait_persisted(inode, generation, deadline);
 }

@@ -108,6 +108,8 @@ class Persister {
   // Only files, directories or symlinks were queued: nothing is to be erased, no directory moved. Cheaper still for what nobody
   // waits for.
   void wake_for_files(meta::Urgency urgency);
+  // Objects were given up and are to be erased; nothing else.
+  void wake_for_erasures();
 
   // Returns when the inode's content of `generation` or later is persisted (or the inode is gone). kDenied as soon as the UFS
   // refused it, kTimedOut at the deadline; it stays queued either way.

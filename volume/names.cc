@@ -217,7 +217,7 @@ Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name
   TRY(list_lower(*found));  // what only the bucket knows keeps it from being empty
   const auto held = name_locks_.lock(parent, name);
   TRY_ASSIGN(const auto unlinked, names_->remove_directory(parent, name, meta::InUse::kNo));
-  if (unlinked.erases_object) persister_->wake();
+  if (unlinked.erases_object) persister_->wake_for_erasures();
   return {};
 }
 

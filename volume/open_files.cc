@@ -653,7 +653,7 @@ void OpenFiles::reclaim(OpenInode& open) {
   open.marked = false;
   open.content.reset();
   if (*local != LocalFileId(0)) pages_.remove(*local);
-  persister_.wake();
+  persister_.wake_for_erasures();
 }
 
 void OpenFiles::persisted(InodeId inode, LocalCopy copy) {
@@ -772,7 +772,11 @@ void OpenFiles::finish_removal(Removal removal, const meta::Unlinked& unlinked) 
     }
   }
   if (unlinked.local_file != LocalFileId(0)) pages_.remove(unlinked.local_file);
-  if (unlinked.erases_object || !unlinked.last_name) persister_.wake();
+  if (!unlinked.last_name) {
+    persister_.wake();
+  } else if (unlinked.erases_object) {
+    persister_.wake_for_erasures();
+  }
 }
 
 void OpenFiles::release_objects(OpenInode& open) {
