@@ -68,8 +68,8 @@ class BufferedTxn : public Txn {
   Result<void> check_limits() const;
 
   WriteBuffer writes_;
-  KeyRanges reads_;
-  KeyRanges write_conflicts_;
+  KeyRanges reads_{writes_.memory()};
+  KeyRanges write_conflicts_{writes_.memory()};
   std::optional<Version> read_version_;
 };
 

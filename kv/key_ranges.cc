@@ -2,14 +2,19 @@
 
 namespace weir::kv {
 
-void KeyRanges::add_key(std::string_view key) {
-  entries_.push_back({bytes_.size(), static_cast<uint32_t>(key.size()), kSingle});
-  bytes_.append(key);
-}
+void KeyRanges::add_key(std::string_view key) { add(key, {}, kSingle); }
 
 void KeyRanges::add_range(std::string_view begin, std::string_view end) {
   if (begin >= end) return;
-  entries_.push_back({bytes_.size(), static_cast<uint32_t>(begin.size()), static_cast<uint32_t>(end.size())});
+  add(begin, end, static_cast<uint32_t>(end.size()));
+}
+
+void KeyRanges::add(std::string_view begin, std::string_view end, uint32_t end_bytes) {
+  if (entries_.empty()) {
+    bytes_.reserve(kBytesAtFirst);
+    entries_.reserve(kEntriesAtFirst);
+  }
+  entries_.push_back({bytes_.size(), static_cast<uint32_t>(begin.size()), end_bytes});
   bytes_.append(begin);
   bytes_.append(end);
 }

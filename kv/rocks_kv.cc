@@ -28,6 +28,7 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "kv/block_stash.h"
 #include "kv/buffered_txn.h"
 #include "kv/group_sync.h"
 #include "kv/row_cache.h"
@@ -372,6 +373,12 @@ class RocksKv::Store::RocksTxn final : public BufferedTxn {
   ~RocksTxn() override {
     if (read_version().has_value()) store_.snapshots_.release(snapshot_);
   }
+
+  static void* operator new(size_t bytes) {
+    CHECK(bytes == sizeof(RocksTxn));
+    return BlockStash<sizeof(RocksTxn)>::take();
+  }
+  static void operator delete(void* block) { BlockStash<sizeof(RocksTxn)>::give_back(block); }
 
  protected:
   Version open_snapshot() override {

@@ -89,6 +89,9 @@ class WriteBuffer {
   const Points& points() const { return points_; }
   const Ranges& erased() const { return erased_; }
 
+  // For what lives as long as the buffer.
+  std::pmr::memory_resource* memory() { return &arena_; }
+
   // Keys and values a commit would carry.
   size_t bytes() const { return bytes_; }
   // Of the longest ever given: limits are checked once, by commit.
@@ -101,7 +104,7 @@ class WriteBuffer {
   // The write of `key`, made absent of atomics and ready to be set.
   Write& replace(std::string_view key);
 
-  alignas(std::max_align_t) std::array<std::byte, 2048> first_block_;
+  alignas(std::max_align_t) std::array<std::byte, 4096> first_block_;
   std::pmr::monotonic_buffer_resource arena_;
   Points points_;
   Ranges erased_;
