@@ -6,6 +6,7 @@
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
+#include <rocksdb/perf_context.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
 #include <rocksdb/utilities/table_properties_collectors.h>
@@ -30,6 +31,7 @@
 #include "base/log.h"
 #include "kv/block_stash.h"
 #include "kv/buffered_txn.h"
+#include "kv/empty_ranges.h"
 #include "kv/group_sync.h"
 #include "kv/row_cache.h"
 
@@ -44,6 +46,8 @@ constexpr size_t kCountersMax = 4096;
 // A range of up to this many rows is erased row by row: range tombstones slow down every later read near them.
 constexpr size_t kErasedRowsMax = 64;
 constexpr uint64_t kErasedScanMax = 1024;  // tombstones looked at on the way
+// A scan that walked over so many erased rows before it found one remembers where it did.
+constexpr uint64_t kErasedRowsSkipped = 8;
 constexpr Duration kResumeInterval = std::chrono::seconds(1);
 // More but smaller ones: writes go on while several wait to be moved to tables.
 constexpr int kWriteBuffers = 4;
@@ -343,6 +347,7 @@ class RocksKv::Store {
   std::atomic<uint64_t> write_steps_{0};
   SnapshotPool snapshots_;
   RowCache rows_;
+  EmptyRanges empty_;
 
   // Order: queue_mutex_ is a leaf.
   std::mutex queue_mutex_;
@@ -404,7 +409,15 @@ class RocksKv::Store::RocksTxn final : public BufferedTxn {
   }
 
   std::unique_ptr<SnapshotCursor> scan(std::string_view begin, std::string_view end, Direction direction) override {
-    return std::make_unique<RocksCursor>(*store_.db_, snapshot_->snapshot, begin, end, direction);
+    if (direction == Direction::kReverse || !snapshot_->exact)
+      return std::make_unique<RocksCursor>(*store_.db_, snapshot_->snapshot, begin, end, direction);
+    EmptyRanges::Scan scan(store_.empty_, begin, end, snapshot_->version);
+    const uint64_t& erased_rows = rocksdb::get_perf_context()->internal_delete_skipped_count;
+    const uint64_t before = erased_rows;
+    auto cursor = std::make_unique<RocksCursor>(*store_.db_, snapshot_->snapshot, scan.begin(), end, direction);
+    if (erased_rows - before >= kErasedRowsSkipped && cursor->status().has_value())
+      scan.found_nothing_before(cursor->valid() ? cursor->key() : end);
+    return cursor;
   }
 
   Result<void> apply(Durability durability) override { return store_.commit(*this, durability); }
@@ -573,8 +586,13 @@ void RocksKv::Store::write_batch() {
   batch_base_ = version_;
 }
 
-// The cache follows the batch before its version is published.
+// The caches follow the batch before its version is published.
 void RocksKv::Store::update_rows(const Result<void>& written) {
+  for (const Waiting* waiting : in_batch_) {
+    for (const auto& [key, write] : waiting->txn.writes().points()) {
+      if (write.base != WriteBuffer::Write::Base::kAbsent || !write.atomics.empty()) empty_.put(key, version_);
+    }
+  }
   if (!written.has_value() || batch_.HasDeleteRange()) return rows_.erase_all(version_);
   for (const std::string& key : erased_rows_) rows_.erase(key, version_);
   for (const Waiting* waiting : in_batch_) {

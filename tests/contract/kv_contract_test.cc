@@ -211,6 +211,34 @@ TEST_P(KvContract, erase_range_of_many_rows_leaves_none_and_the_range_is_writabl
   EXPECT_EQ(keys(), "k7 k8 l");
 }
 
+// Rows come anywhere, also before what the consumer has emptied.
+TEST_P(KvContract, a_consumer_at_the_front_of_a_range_misses_no_row_that_others_put) {
+  constexpr int kProducers = 3, kRows = 400;
+  std::atomic<int> done{0};
+  std::vector<std::thread> producers;
+  for (int p = 0; p < kProducers; ++p) {
+    producers.emplace_back([&, p] {
+      Random random(static_cast<uint64_t>(p) + 1);
+      for (int i = 0; i < kRows; ++i)
+        put("q" + std::to_string(random.below(1'000)) + "-" + std::to_string(p) + "-" + std::to_string(i), "");
+      ++done;
+    });
+  }
+  size_t consumed = 0;
+  for (bool last = false; !last;) {
+    const bool all_put = done.load() == kProducers;
+    const auto page = kv().begin()->get_range("q", "r", limited(16));
+    ASSERT_TRUE(page.has_value());
+    const auto txn = kv().begin();
+    for (const KeyValue& row : page->rows) txn->erase(row.key);
+    ASSERT_TRUE(txn->commit().has_value());
+    consumed += page->rows.size();
+    last = all_put && page->rows.empty();
+  }
+  for (auto& producer : producers) producer.join();
+  EXPECT_EQ(consumed, size_t{kProducers} * kRows);
+}
+
 TEST_P(KvContract, reads_see_one_snapshot_taken_at_the_first_read) {
   put("a", "1");
   put("b", "1");
