@@ -38,7 +38,10 @@ enum Table : char {
 };
 
 // The second byte of keys of table `a`.
-enum DirectoryRow : char {
+enum DirectoryTable : char {
+  kBytes = 'b',
+  kSubdirectory = 'd',
+  kFiles = 'f',
   kChanged = 't',
 };
 
@@ -86,6 +89,15 @@ std::string mount_name_key(Table table, MountId mount, std::string_view name) {
   return key;
 }
 
+std::string directory_key(DirectoryTable table, InodeId directory) {
+  std::string key;
+  key.reserve(10);
+  key += kDirectory;
+  key += table;
+  append_be(key, directory.value());
+  return key;
+}
+
 // The end of the range of all keys that start with `begin`.
 std::string end_of_prefix(std::string begin) {
   while (!begin.empty() && static_cast<uint8_t>(begin.back()) == 0xff) begin.pop_back();
@@ -112,15 +124,27 @@ KeyRange inode_range() { return table_range(kInode); }
 std::string directory_mtime_key(InodeId directory) { return id_key(kDirectoryMtime, directory.value()); }
 std::string subdirectories_key(InodeId directory) { return id_key(kSubdirectories, directory.value()); }
 
-std::string changed_directory_key(InodeId directory) {
-  std::string key = {kDirectory, kChanged};
-  append_be(key, directory.value());
-  return key;
-}
+std::string changed_directory_key(InodeId directory) { return directory_key(kChanged, directory); }
 KeyRange changed_directory_range() { return prefix_range({kDirectory, kChanged}); }
-Result<InodeId> parse_changed_directory_key(std::string_view key) {
-  if (key.size() != 10) return fail(ErrorCode::kCorrupt, "directory key of the wrong length");
-  return InodeId(read_be(key.substr(2)));
+std::string directory_files_key(InodeId directory) { return directory_key(kFiles, directory); }
+std::string directory_bytes_key(InodeId directory) { return directory_key(kBytes, directory); }
+std::string subdirectory_key(InodeId parent, std::string_view name) {
+  return directory_key(kSubdirectory, parent).append(name);
+}
+KeyRange subdirectory_range(InodeId parent) { return prefix_range(directory_key(kSubdirectory, parent)); }
+Result<DirectoryKey> parse_directory_key(std::string_view key) {
+  if (key.size() < 10 || key[0] != kDirectory) return fail(ErrorCode::kCorrupt, "directory key of the wrong form");
+  DirectoryKey parsed{.directory = InodeId(read_be(key.substr(2, 8))), .name = key.substr(10)};
+  switch (key[1]) {
+    case kChanged: parsed.row = DirectoryRow::kChanged; break;
+    case kFiles: parsed.row = DirectoryRow::kFiles; break;
+    case kBytes: parsed.row = DirectoryRow::kBytes; break;
+    case kSubdirectory: parsed.row = DirectoryRow::kSubdirectory; break;
+    default: return fail(ErrorCode::kCorrupt, "directory key of an unknown kind");
+  }
+  if (parsed.name.empty() == (parsed.row == DirectoryRow::kSubdirectory))
+    return fail(ErrorCode::kCorrupt, "directory key of the wrong length");
+  return parsed;
 }
 
 std::string dentry_key(InodeId parent, std::string_view name, DentryKind kind) {

@@ -34,8 +34,22 @@ std::string subdirectories_key(InodeId directory);          // atomic add
 // Its entries changed since the object that stands for it was written.
 std::string changed_directory_key(InodeId directory);
 KeyRange changed_directory_range();
-Result<InodeId> parse_changed_directory_key(std::string_view key);
-// What such a row holds, by atomic max: of several times the earliest.
+// What a key of table `a` speaks of.
+enum class DirectoryRow : uint8_t { kChanged, kFiles, kBytes, kSubdirectory };
+struct DirectoryKey {
+  DirectoryRow row = DirectoryRow::kChanged;
+  InodeId directory{};
+  std::string_view name;  // of a subdirectory; lives as long as the key
+};
+Result<DirectoryKey> parse_directory_key(std::string_view key);
+// Sums over its entries: everything but directories, and the sizes of regular files. Atomic add. What has several names
+// counts under its first one.
+std::string directory_files_key(InodeId directory);
+std::string directory_bytes_key(InodeId directory);
+// Its directories: their inodes, as counters are kept.
+std::string subdirectory_key(InodeId parent, std::string_view name);
+KeyRange subdirectory_range(InodeId parent);
+// What a changed directory's row holds, by atomic max: of several times the earliest.
 inline int64_t encode_changed_since(int64_t time_ns) { return INT64_MAX - time_ns; }
 inline int64_t decode_changed_since(int64_t value) { return INT64_MAX - value; }
 

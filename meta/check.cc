@@ -49,7 +49,7 @@ class Looker {
         {format::link_group_key({}, "")[0], &Looker::link_group_row},
         {format::directory_mtime_key({})[0], &Looker::directory_mtime_row},
         {format::subdirectories_key({})[0], &Looker::subdirectories_row},
-        {format::changed_directory_key({})[0], &Looker::changed_directory_row},
+        {format::changed_directory_key({})[0], &Looker::directory_row},
         {format::xattr_range({}).begin[0], &Looker::xattr_row},
         {format::part_digests_range({}).begin[0], &Looker::part_digests_row},
         {format::object_facts_range().begin[0], &Looker::object_facts_row},
@@ -154,7 +154,7 @@ class Looker {
       TRY(check_queue(seen));
       TRY(check_xattr_bytes(inode));
       TRY(check_object_facts(inode));
-      if (is_directory(inode)) TRY(check_subdirectories(inode));
+      if (is_directory(inode)) TRY(check_sums(inode));
     }
     TRY(check_keys(inode));
     TRY(check_place(seen));
@@ -309,25 +309,60 @@ class Looker {
     return report(inode, "object_facts_missing", "a row with what is known of the object", "none");
   }
 
-  Result<void> check_subdirectories(const Inode& inode) {
-    const InodeId id(inode.id());
-    int64_t counted = 0;
-    TRY_ASSIGN(const auto value, tables_.txn().get(format::subdirectories_key(id), kSnapshot));
-    if (value) {
-      TRY_ASSIGN(counted, kv::decode_counter(*value));
+  struct Sums {
+    int64_t subdirectories = 0;
+    int64_t files = 0;
+    int64_t bytes = 0;
+  };
+
+  Result<int64_t> counter(const std::string& key) {
+    TRY_ASSIGN(const auto value, tables_.txn().get(key, kSnapshot));
+    return value ? kv::decode_counter(*value) : Result<int64_t>(0);
+  }
+
+  Result<void> add_entry(InodeId directory, const kv::KeyValue& row, Sums& sums) {
+    if (row.key.ends_with('/')) {
+      ++sums.subdirectories;
+      return {};
     }
-    int64_t present = 0;
+    TRY_ASSIGN(const auto dentry, format::decode<format::Dentry>(row.value));
+    TRY_ASSIGN(const auto inode, tables_.find_inode(InodeId(dentry.inode()), kSnapshot));
+    if (!inode || InodeId(inode->parent()) != directory || inode->name() != format::dentry_name(row.key)) return {};
+    ++sums.files;
+    if (inode->type() == format::REGULAR) sums.bytes += static_cast<int64_t>(inode->size());
+    return {};
+  }
+
+  // What is kept of a directory's entries.
+  Result<void> check_sums(const Inode& inode) {
+    const InodeId id(inode.id());
+    Sums kept;
+    TRY_ASSIGN(kept.subdirectories, counter(format::subdirectories_key(id)));
+    TRY_ASSIGN(kept.files, counter(format::directory_files_key(id)));
+    TRY_ASSIGN(kept.bytes, counter(format::directory_bytes_key(id)));
+    Sums present;
     auto range = format::dentry_range(id);
     for (bool more = true; more;) {
       const auto page = tables_.txn().get_range(range.begin, range.end, {.isolation = kSnapshot});
       if (failed_with(page, ErrorCode::kTooOld)) return {};  // too many entries to be counted at one instant
       TRY(page);
-      for (const auto& row : page->rows) present += row.key.ends_with('/') ? 1 : 0;
+      for (const auto& row : page->rows) {
+        const auto added = add_entry(id, row, present);
+        if (failed_with(added, ErrorCode::kTooOld)) return {};
+        if (failed_with(added, ErrorCode::kCorrupt)) return {};  // found by its own row
+        TRY(added);
+      }
       more = page->more;
       if (more) range.begin = kv::key_after(page->rows.back().key);
     }
-    if (present == counted) return {};
-    return report(inode, "wrong_subdirectory_count", std::to_string(present), std::to_string(counted));
+    if (present.subdirectories != kept.subdirectories)
+      TRY(report(inode, "wrong_subdirectory_count", std::to_string(present.subdirectories),
+                 std::to_string(kept.subdirectories)));
+    if (present.files != kept.files)
+      TRY(report(inode, "wrong_file_count", std::to_string(present.files), std::to_string(kept.files)));
+    if (present.bytes != kept.bytes)
+      TRY(report(inode, "wrong_byte_sum", std::to_string(present.bytes), std::to_string(kept.bytes)));
+    return {};
   }
 
   // --- names
@@ -359,6 +394,15 @@ class Looker {
       wrong.expected = "type " + std::to_string(inode->type()) + ", as " + text_of(id);
       wrong.found = "type " + std::to_string(dentry.type()) + (key.ends_with('/') ? ", sorted as a directory" : "");
       return report(std::move(wrong));
+    }
+    if (dentry.type() == format::DIRECTORY) {
+      TRY_ASSIGN(const bool known, has(format::subdirectory_key(parent, name)));
+      if (!known) {
+        wrong.kind = "directory_row_missing";
+        wrong.expected = "a row of " + text_of(name, parent) + " among the directories";
+        wrong.found = "none: sums pass it over";
+        TRY(report(wrong));
+      }
     }
     TRY_ASSIGN(const bool further, has(format::further_name_key(id, parent, name)));
     if (!further && (InodeId(inode->parent()) != parent || inode->name() != name)) {
@@ -411,10 +455,18 @@ class Looker {
     TRY(inode_of(key, "directory_row_stray", "a directory's count of directories"));
     return {};
   }
-  Result<void> changed_directory_row(const std::string& key, const std::string&) {
-    TRY_ASSIGN(const InodeId id, format::parse_changed_directory_key(key));
-    TRY(inode_of(id, "directory_row_stray", "a directory whose entries changed"));
-    return {};
+  Result<void> directory_row(const std::string& key, const std::string& value) {
+    TRY_ASSIGN(const auto row, format::parse_directory_key(key));
+    const char* what = row.row == format::DirectoryRow::kChanged        ? "a directory whose entries changed"
+                       : row.row == format::DirectoryRow::kSubdirectory ? "a directory with directories"
+                                                                        : "a directory's sum over its entries";
+    TRY_ASSIGN(const auto inode, inode_of(row.directory, "directory_row_stray", what));
+    if (!inode || row.row != format::DirectoryRow::kSubdirectory) return {};
+    TRY_ASSIGN(const int64_t id, kv::decode_counter(value));
+    TRY_ASSIGN(const auto dentry, find_dentry(row.directory, row.name, format::DIRECTORY));
+    if (dentry && dentry->inode() == static_cast<uint64_t>(id)) return {};
+    return report(*inode, "directory_row_stray", text_of(row.name, row.directory) + " is " + text_of(InodeId(id)),
+                  dentry ? "it is " + text_of(dentry->inode()) : "no such name");
   }
   Result<void> writing_row(const std::string& key, const std::string& value) {
     TRY(format::decode<format::WriteMark>(value));

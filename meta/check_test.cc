@@ -122,19 +122,19 @@ TEST_F(CheckTest, a_volume_that_went_through_everything_is_clean) {
 TEST_F(CheckTest, a_name_that_leads_nowhere_is_named_with_its_path) {
   damage([&](kv::Txn& txn) { txn.erase(format::inode_key(persisted_)); });
   const auto found = all();
-  ASSERT_EQ(found.size(), 2u);
+  ASSERT_EQ(found.size(), 4u);  // with two sums of its directory
   EXPECT_EQ(found[0].kind, "name_without_inode");
   EXPECT_EQ(found[0].path, "/s3/d/persisted");
   EXPECT_EQ(found[0].inode, persisted_);
-  EXPECT_EQ(found[1].kind, "owner_stray");
-  EXPECT_EQ(found[1].key, "d/persisted");
+  EXPECT_EQ(found[3].kind, "owner_stray");
+  EXPECT_EQ(found[3].key, "d/persisted");
 }
 
 TEST_F(CheckTest, an_inode_that_no_name_leads_to_is_named) {
   damage([&](kv::Txn& txn) {
     txn.erase(format::dentry_key(directory_, "persisted", format::DentryKind::kLeaf));
   });
-  EXPECT_EQ(kinds(), Kinds{"inode_without_name"});
+  EXPECT_EQ(kinds(), (Kinds{"inode_without_name", "wrong_byte_sum", "wrong_file_count"}));
 }
 
 TEST_F(CheckTest, two_names_of_an_inode_with_one_link_are_named) {
@@ -162,8 +162,11 @@ TEST_F(CheckTest, names_in_no_directory_are_named) {
     txn.erase(format::inode_key(directory_));
     txn.erase(format::dentry_key(root_, "d", format::DentryKind::kDirectory));
     txn.erase(format::subdirectories_key(root_));
+    txn.erase(format::subdirectory_key(root_, "d"));
     txn.erase(format::directory_mtime_key(directory_));
     txn.erase(format::changed_directory_key(directory_));
+    txn.erase(format::directory_files_key(directory_));
+    txn.erase(format::directory_bytes_key(directory_));
     txn.erase(format::owner_key(mount_, "d/"));
   });
   EXPECT_EQ(kinds(), (Kinds{"name_without_directory", "name_without_directory"}));
@@ -174,8 +177,19 @@ TEST_F(CheckTest, rows_of_directories_that_are_gone_are_named) {
     txn.add(format::subdirectories_key(InodeId(99)), 1);
     txn.max(format::directory_mtime_key(InodeId(99)), 1);
     txn.max(format::changed_directory_key(InodeId(99)), 1);
+    txn.add(format::directory_files_key(InodeId(99)), 1);
   });
-  EXPECT_EQ(kinds(), (Kinds{"directory_row_stray", "directory_row_stray", "directory_row_stray"}));
+  EXPECT_EQ(kinds(), Kinds(4, "directory_row_stray"));
+}
+
+TEST_F(CheckTest, wrong_sums_of_a_directory_are_named) {
+  damage([&](kv::Txn& txn) {
+    txn.add(format::directory_files_key(directory_), 1);
+    txn.add(format::directory_bytes_key(directory_), -1);
+    txn.erase(format::subdirectory_key(root_, "d"));
+    txn.put(format::subdirectory_key(root_, "e"), kv::encode_counter(5));
+  });
+  EXPECT_EQ(kinds(), (Kinds{"directory_row_missing", "directory_row_stray", "wrong_byte_sum", "wrong_file_count"}));
 }
 
 TEST_F(CheckTest, a_wrong_count_of_subdirectories_is_named) {

@@ -160,7 +160,7 @@ Result<void> Namespace::forget_mount(InodeId directory, MountId mount,
         TRY_ASSIGN(auto found, tables.find_inode(id));
         if (!found) {
           // Another name of an inode that went with its first one.
-          tables.txn().erase(row.key);
+          tables.erase_dentry(current, format::dentry_name(row.key), dentry.type());
           continue;
         }
         Inode& inode = *found;
@@ -172,7 +172,7 @@ Result<void> Namespace::forget_mount(InodeId directory, MountId mount,
         tables.txn().erase(format::writing_key(id));
         TRY(tables.erase_tree_job(id));
         TRY(tables.erase_inode(inode));
-        tables.txn().erase(row.key);
+        tables.erase_dentry(current, format::dentry_name(row.key), dentry.type());
       }
       return page.rows.empty();
     }));

@@ -20,7 +20,8 @@ Result<std::vector<Namespace::ChangedDirectory>> Namespace::changed_directories(
                                                                           .isolation = kv::Isolation::kSnapshot}));
     std::vector<ChangedDirectory> changed;
     for (const auto& row : page.rows) {
-      TRY_ASSIGN(const InodeId inode, format::parse_changed_directory_key(row.key));
+      TRY_ASSIGN(const auto key, format::parse_directory_key(row.key));
+      const InodeId inode = key.directory;
       TRY_ASSIGN(const int64_t since, kv::decode_counter(row.value));
       TRY_ASSIGN(const int64_t mtime_ns, mtime_of(tables, inode, kv::Isolation::kSnapshot));
       changed.push_back({inode, format::decode_changed_since(since), mtime_ns});

@@ -34,8 +34,7 @@ Result<bool> Namespace::link(InodeId inode, InodeId parent, std::string_view nam
     if (record.links() == 1) {
       record.set_linkable(false);
       record.clear_link_mount();
-      record.set_parent(parent.value());
-      record.set_name(std::string(name));
+      tables.set_first_name(record, parent, name);
       tables.txn().erase(format::orphan_key(id));
     } else {
       TRY(tables.add_further_name(record, record_id, parent, name));

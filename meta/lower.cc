@@ -167,8 +167,7 @@ class Merge {
     *record.mutable_home() = first;
     const InodeId parent(inode.parent());
     const std::string name = inode.name();
-    inode.set_parent(record.parent());
-    inode.set_name(record.name());
+    tables_.set_first_name(inode, InodeId(record.parent()), record.name());
     tables_.move_name(record, parent, name);
     return true;
   }
@@ -353,6 +352,7 @@ Result<Inode> take_into_group(Tables& tables, Inode inode, const LowerAttributes
                                first->gid() == inode.gid() && first->mtime_ns() == inode.mtime_ns();
   const bool moved = inode.queued() != format::NOT_QUEUED;
   tables.dequeue(inode);
+  tables.count_entry(parent, inode, -1);
   TRY(tables.erase_inode(inode));
   first->set_links(first->links() + 1);
   TRY_ASSIGN(Inode record, tables.add_further_name(*first, id, parent, name));

@@ -43,6 +43,7 @@ Namespace::Namespace(kv::Kv& kv, const Clock& clock, const NamespaceOptions& opt
 Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& clock, const NamespaceOptions& options,
                                                    std::string_view new_volume_id) {
   const int64_t now_ns = unix_ns(clock.wall_now());
+  bool sums_kept = true;
   TRY_ASSIGN(const std::string volume_id, kv::run_txn(
       kv,
       [&](kv::Txn& txn) -> Result<std::string> {
@@ -55,12 +56,14 @@ Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& cloc
                             ", this build reads up to " + std::to_string(format::kFormatVersion) +
                             "; run the newer build that wrote it");
           }
+          sums_kept = superblock.directory_sums();
           return superblock.volume_id();
         }
         format::Superblock superblock;
         superblock.set_volume_id(std::string(new_volume_id));
         superblock.set_format_version(format::kFormatVersion);
         superblock.set_created_ns(now_ns);
+        superblock.set_directory_sums(true);
         txn.put(format::superblock_key(), format::encode(superblock));
         Inode root;
         root.set_id(kRootInode.value());
@@ -79,6 +82,7 @@ Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& cloc
         return std::string(new_volume_id);
       },
       {.durability = kv::Durability::kSynced}));
+  if (!sums_kept) TRY(make_directory_sums(kv));
   return std::unique_ptr<Namespace>(new Namespace(kv, clock, options, volume_id));
 }
 

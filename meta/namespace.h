@@ -291,6 +291,9 @@ class Namespace {
     bool more = false;
   };
   Result<DirectorySum> sum_directory(InodeId directory, std::string_view after, size_t entries_max);  // usage.cc
+  // The same from the sums that are kept, without local files: as many reads as there are directories, at most `directories_max` of
+  // those behind the cursor. Files and bytes come with the first call.
+  Result<DirectorySum> kept_sum(InodeId directory, std::string_view after, size_t directories_max);   // usage.cc
 
   // --- changing names. kNotFound (parent gone or removed), kExists, kNotDirectory, kPermission (the root directory holds
   // mount points only), kNameTooLong, kInvalid.
@@ -505,6 +508,9 @@ class Namespace {
   Result<InodeId> id_for(const Caller& caller);
   // The policy of the inode's path. One rule for all paths costs no walk.
   Result<WritePolicy> policy_of(Tables& tables, const Inode& inode) const;
+  // Makes the sums of directories in a volume whose earlier builds did not keep them. Nobody else may use it meanwhile.
+  // Crash: begun anew by the next opening.
+  static Result<void> make_directory_sums(kv::Kv& kv);                           // usage.cc
   Result<bool> something_waits(Tables& tables, MountId mount);
   Result<void> forget_mount(InodeId directory, MountId mount, const std::function<void(LocalFileId)>& forget);
   bool refresh_due(const Inode& directory, int64_t now_ns) const;

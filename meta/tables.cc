@@ -121,6 +121,8 @@ Result<void> Tables::erase_inode(const Inode& inode) {
     txn_.erase(format::directory_mtime_key(id));
     txn_.erase(format::subdirectories_key(id));
     txn_.erase(format::changed_directory_key(id));
+    txn_.erase(format::directory_files_key(id));
+    txn_.erase(format::directory_bytes_key(id));
   }
   if (inode.xattr_bytes() != 0) {
     const auto range = format::xattr_range(id);
@@ -176,6 +178,7 @@ Inode Tables::make_inode(InodeId id, FileType type, InodeId parent, std::string_
   inode.set_parent(parent.value());
   inode.set_name(std::string(name));
   put_dentry(parent, name, {id, type});
+  count_entry(parent, inode, 1);
   if (novelty == Novelty::kNew) touch_directory(parent, now_ns_);
   if (type == format::DIRECTORY) count_subdirectory(parent, 1);
   return inode;
@@ -231,10 +234,13 @@ void Tables::put_dentry(InodeId parent, std::string_view name, DentryRef dentry)
   record.set_inode(dentry.inode.value());
   record.set_type(dentry.type);
   txn_.put(format::dentry_key(parent, name, kind_of(dentry.type)), format::encode(record));
+  if (dentry.type != format::DIRECTORY) return;
+  txn_.put(format::subdirectory_key(parent, name), kv::encode_counter(static_cast<int64_t>(dentry.inode.value())));
 }
 
 void Tables::erase_dentry(InodeId parent, std::string_view name, FileType type) {
   txn_.erase(format::dentry_key(parent, name, kind_of(type)));
+  if (type == format::DIRECTORY) txn_.erase(format::subdirectory_key(parent, name));
 }
 
 Result<bool> Tables::directory_empty(InodeId directory) {
@@ -250,6 +256,13 @@ void Tables::touch_directory(InodeId directory, int64_t mtime_ns) {
 
 void Tables::count_subdirectory(InodeId directory, int64_t delta) {
   txn_.add(format::subdirectories_key(directory), delta);
+}
+
+void Tables::count_entry(InodeId directory, const Inode& inode, int64_t delta) {
+  if (is_directory(inode)) return;
+  txn_.add(format::directory_files_key(directory), delta);
+  if (inode.type() == format::REGULAR && inode.size() != 0)
+    txn_.add(format::directory_bytes_key(directory), delta * static_cast<int64_t>(inode.size()));
 }
 
 Result<Inode> Tables::load_name(const Inode& inode, InodeId parent, std::string_view name) {
@@ -306,10 +319,21 @@ void Tables::move_name(Inode& record, InodeId parent, std::string_view name) {
     format::FurtherName row;
     row.set_record(record.id());
     txn_.put(format::further_name_key(inode, parent, name), format::encode(row));
+    record.set_parent(parent.value());
+    record.set_name(std::string(name));
+  } else {
+    set_first_name(record, parent, name);
   }
-  record.set_parent(parent.value());
-  record.set_name(std::string(name));
   put_inode(record);
+}
+
+void Tables::set_first_name(Inode& inode, InodeId parent, std::string_view name) {
+  if (InodeId(inode.parent()) != parent) {
+    if (inode.parent() != 0) count_entry(InodeId(inode.parent()), inode, -1);
+    count_entry(parent, inode, 1);
+  }
+  inode.set_parent(parent.value());
+  inode.set_name(std::string(name));
 }
 
 Result<bool> Tables::erase_further_name(Inode record) {
@@ -463,6 +487,7 @@ void Tables::set_size(Inode& inode, uint64_t size) {
   if (delta == 0) return;
   inode.set_size(size);
   count(kByteCount, delta);
+  if (inode.links() != 0) txn_.add(format::directory_bytes_key(InodeId(inode.parent())), delta);
   if (inode.queued() != format::NOT_QUEUED) count(kDirtyByteCount, delta);
 }
 
@@ -666,6 +691,7 @@ Result<Unlinked> Tables::remove_entry(InodeId parent, std::string_view name, Den
   }
   erase_dentry(parent, name, dentry.type);
   if (dentry.type != format::DIRECTORY && inode.links() > 1) return remove_one_name(std::move(inode), parent, name);
+  count_entry(parent, inode, -1);
   dequeue(inode);
   set_transient(inode, false);
   Unlinked unlinked{.inode = id, .type = dentry.type};
@@ -718,8 +744,7 @@ Result<bool> Tables::promote_further_name(Inode& inode) {
     *inode.mutable_home() = record.home();
     inode.set_persisted_generation(record.persisted_generation());
     inode.set_persisted_attributes_version(record.persisted_attributes_version());
-    inode.set_parent(record.parent());
-    inode.set_name(record.name());
+    set_first_name(inode, InodeId(record.parent()), record.name());
     put_owner(mount, record.home().key(), id);
     txn_.erase(format::further_name_key(id, InodeId(record.parent()), record.name()));
     txn_.erase(format::inode_key(InodeId(record.id())));
@@ -730,8 +755,7 @@ Result<bool> Tables::promote_further_name(Inode& inode) {
   // Else its content goes on living where it lives, and its object follows, as after a rename over the further name.
   // Queued even if it was not: the first name may have been below a directory that is going, where nothing is persisted.
   Inode& record = names.front();
-  inode.set_parent(record.parent());
-  inode.set_name(record.name());
+  set_first_name(inode, InodeId(record.parent()), record.name());
   TRY_ASSIGN(const bool released, erase_further_name(std::move(record)));
   if (!inode.transient() && !inode.quarantined())
     enqueue(inode, inode.queued() == format::URGENT ? format::URGENT : format::ORDINARY, now_ns_);

@@ -70,6 +70,8 @@ class Tables {
   Result<bool> directory_empty(InodeId directory);
   void touch_directory(InodeId directory, int64_t mtime_ns);
   void count_subdirectory(InodeId directory, int64_t delta);
+  // The inode comes to the directory whose entry its first name is, or (-1) goes from there.
+  void count_entry(InodeId directory, const Inode& inode, int64_t delta);
 
   // --- hard links
   // The record that speaks of the object under this name of `inode`: its own, or a further name's.
@@ -77,6 +79,8 @@ class Tables {
   Result<std::vector<Inode>> further_names(const Inode& inode);
   // A new name besides the ones the inode has; neither its dentry nor its count of links. kTooManyLinks.
   Result<Inode> add_further_name(const Inode& inode, InodeId id, InodeId parent, std::string_view name);
+  // The first name of the inode, in its record and in the sums of directories.
+  void set_first_name(Inode& inode, InodeId parent, std::string_view name);
   // The record now speaks of another name; neither its dentries nor its inode's ctime.
   void move_name(Inode& record, InodeId parent, std::string_view name);
   // Gives up the name's keys and its record. Whether there is an object to erase.

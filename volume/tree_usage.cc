@@ -61,12 +61,12 @@ Result<TreeUsage> LocalVolume::tree_usage(std::string_view path, CachedBytes cac
       TRY(list_lower(*record));
       ++usage.directories;
     }
-    TRY_ASSIGN(auto sum, names_->sum_directory(frame.directory, frame.cursor, kEntries));
+    TRY_ASSIGN(auto sum, cached == CachedBytes::kCounted
+                             ? names_->sum_directory(frame.directory, frame.cursor, kEntries)
+                             : names_->kept_sum(frame.directory, frame.cursor, kEntries));
     usage.files += sum.files;
     usage.bytes += sum.bytes;
-    if (cached == CachedBytes::kCounted) {
-      for (const LocalFileId file : sum.local_files) add_local(file);
-    }
+    for (const LocalFileId file : sum.local_files) add_local(file);
     frame.cursor = std::move(sum.cursor);
     frame.more = sum.more;
     frame.below = std::move(sum.directories);
