@@ -3,4 +3,6 @@ add_test(NAME check-layers COMMAND ${CMAKE_SOURCE_DIR}/scripts/check-layers)
 add_test(NAME check-layers-finds-offences
   COMMAND bash -c "diff expected.txt <(\"$0\" .)" ${CMAKE_SOURCE_DIR}/scripts/check-layers
   WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}/tests/layers/offender)
-set_tests_properties(check-layers check-layers-finds-offences PROPERTIES LABELS unit)
+# Each clause of docs/semantics.md has a test.
+add_test(NAME check-semantics COMMAND ${CMAKE_SOURCE_DIR}/scripts/check-semantics)
+set_tests_properties(check-layers check-layers-finds-offences check-semantics PROPERTIES LABELS unit)

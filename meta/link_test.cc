@@ -571,6 +571,7 @@ TEST_F(LinksInTheBucket, an_id_that_became_a_further_name_stands_for_its_inode) 
   EXPECT_TRUE(is_further_name(*names_->load_record(other)));
 }
 
+// Semantics 5.5, below the mount.
 TEST_F(LinksInTheBucket, what_others_write_under_one_name_is_the_content_of_all) {
   const InodeId file(make_file(root_, "a").id());
   link(file, root_, "b");
@@ -598,6 +599,7 @@ TEST_F(LinksInTheBucket, what_others_write_under_the_first_name_is_the_content_o
   EXPECT_EQ(record_of("b").size(), 11u);
 }
 
+// Semantics 5.5, below the mount.
 TEST_F(LinksInTheBucket, an_object_that_others_removed_takes_its_name_along) {
   const InodeId file(make_file(root_, "a").id());
   link(file, root_, "b");

@@ -188,6 +188,7 @@ class GhostlyUfs : public testing::FaultUfs {
   }
 };
 
+// Semantics 5.7, below the mount.
 TEST_F(LowerLayerTest, a_prefix_with_nothing_below_it_makes_no_directory_of_a_file) {
   const auto ghostly = std::make_shared<GhostlyUfs>(*ufs_, 1);
   mounts_.add(MountId(1), {ghostly, {}});

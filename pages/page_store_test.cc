@@ -500,6 +500,7 @@ TEST_F(PageStoreTest, a_flipped_byte_after_a_crash_is_never_served_and_its_page_
   EXPECT_TRUE(file->complete());
 }
 
+// Semantics 2.4, below the mount.
 TEST_F(PageStoreOnDisk, a_page_whose_bytes_were_lost_with_the_power_is_absent) {
   options_.dirs = {root_ + "/other"};
   open_store();
@@ -1183,6 +1184,7 @@ TEST_F(PageStoreOnDisk, recorded_checksums_do_not_count_once_the_file_was_writte
   EXPECT_EQ(read(*open(1)).substr(0, 7), "changed");
 }
 
+// Semantics 2.4, 2.5, below the mount.
 TEST_F(PageStoreOnDisk, after_a_power_loss_clean_files_without_checksums_of_their_own_are_dropped) {
   const std::string small = pattern(kPage, 1);
   const std::string large = pattern(kPage + 1, 2);

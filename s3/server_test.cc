@@ -200,6 +200,7 @@ TEST(Server, a_body_that_ends_early_commits_nothing) {
   EXPECT_EQ(client.get("/s3/a").status, 404);
 }
 
+// Semantics 8.2, below the mount.
 TEST(Server, what_is_wrong_with_a_body_is_told_and_nothing_is_committed) {
   struct Case {
     net::Headers headers;
@@ -236,6 +237,7 @@ TEST(Server, what_is_wrong_with_a_body_is_told_and_nothing_is_committed) {
   }
 }
 
+// Semantics 8.3, below the mount.
 TEST(Server, checksums_of_all_kinds_are_verified_kept_and_told) {
   Endpoint endpoint;
   TestClient client = endpoint.client();
@@ -312,6 +314,7 @@ TEST(Server, a_presigned_url_opens_one_object_for_a_time) {
   EXPECT_EQ(get("/s3/b", now, seconds(60)), "SignatureDoesNotMatch");
 }
 
+// Semantics 8.1, below the mount.
 TEST(Server, keys_reach_as_far_as_their_scope) {
   Endpoint endpoint({.buckets = {"other", "s3"}});
   const auto client_of = [&](Scope scope) {
@@ -385,6 +388,7 @@ TEST(Server, unknown_subresources_and_methods_never_fall_through) {
   EXPECT_EQ(client.get("/s3/a?x-id=GetObject").body, "content");
 }
 
+// Semantics 8.4, below the mount.
 TEST(Server, canned_answers_are_those_of_a_plain_bucket) {
   Endpoint endpoint;
   TestClient client = endpoint.client();
@@ -676,6 +680,7 @@ TEST(Server, a_put_without_a_length_is_411) {
   EXPECT_EQ(client.read_response().status, 411);
 }
 
+// Semantics 8.8, below the mount.
 TEST(Server, clients_that_stop_in_the_middle_are_cut_off) {
   ServerOptions options;
   options.head_timeout = std::chrono::milliseconds(300);

@@ -77,6 +77,19 @@ class ObjectsTest : public ::testing::Test {
   testing::MemoryVolume volume_;
 };
 
+// Semantics 7.8, below the mount.
+TEST_F(ObjectsTest, a_symbolic_link_is_an_object_as_the_bucket_has_it) {
+  testing::must(volume_->make_symlink(volume_.root(), "link", "target", testing::MemoryVolume::kCaller));
+  EXPECT_EQ(keys(), std::vector<std::string>{"link"});
+  const std::string content = get("link");
+  volume_.drain();
+  std::string stored(content.size(), '\0');
+  testing::must(volume_.bucket.get("link", 0, std::as_writable_bytes(std::span(stored)), {}, volume_.later(), nullptr));
+  EXPECT_EQ(content, stored);
+  EXPECT_TRUE(content.ends_with("target")) << content;
+}
+
+// Semantics 7.1, below the mount.
 TEST_F(ObjectsTest, an_object_is_a_file_and_a_file_an_object) {
   put("a/b", "by S3");
   const InodeId a = volume_.find(volume_.root(), "a");
@@ -89,6 +102,7 @@ TEST_F(ObjectsTest, an_object_is_a_file_and_a_file_an_object) {
   EXPECT_EQ(volume_.fsck(), "");
 }
 
+// Semantics 7.1, below the mount.
 TEST_F(ObjectsTest, a_file_that_was_never_closed_is_no_object) {
   const auto created = testing::must(
       volume_->create(volume_.root(), "a", 0644, testing::MemoryVolume::kCaller, {.access = Access::kWrite}));
@@ -104,6 +118,7 @@ TEST_F(ObjectsTest, a_file_that_was_never_closed_is_no_object) {
   created.file->close();
 }
 
+// Semantics 7.2, below the mount.
 TEST_F(ObjectsTest, what_is_put_over_an_open_file_leaves_its_readers_what_they_had) {
   const InodeId old = volume_.put(volume_.root(), "a", "old");
   const auto file = testing::must(volume_->open_file(old, {.access = Access::kRead}));
@@ -123,6 +138,7 @@ TEST_F(ObjectsTest, a_file_keeps_owner_and_permissions_when_an_object_replaces_i
   EXPECT_EQ(now.gid, 8u);
 }
 
+// Semantics 7.4, below the mount.
 TEST_F(ObjectsTest, an_etag_is_the_same_across_rename_upload_and_restart) {
   const std::string etag = put("a", "content").etag;
   EXPECT_EQ(etag, md5("content"));
@@ -155,6 +171,7 @@ TEST_F(ObjectsTest, an_etag_is_the_same_across_rename_upload_and_restart) {
   open->close();
 }
 
+// Semantics 7.5, below the mount.
 TEST_F(ObjectsTest, content_that_posix_writes_has_an_etag_of_its_own_and_keeps_headers_and_tags) {
   PutFacts facts{.headers = {.content_type = "text/plain", .user = {{"k", "v"}}}, .tags = {{"t", "1"}}};
   facts.checksum = ObjectChecksum{.value = "value"};
@@ -174,6 +191,7 @@ TEST_F(ObjectsTest, content_that_posix_writes_has_an_etag_of_its_own_and_keeps_h
   EXPECT_NE(head("a").etag, after.etag);
 }
 
+// Semantics 7.7, below the mount.
 TEST_F(ObjectsTest, user_metadata_of_other_tools_sets_attributes_and_shows_them) {
   put("a", "x", {.headers = {.user = {{"mode", "33216"}, {"uid", "7"}, {"gid", "8"}, {"mtime", "1700000000.5"}}}});
   const auto attributes = testing::must(volume_->lookup(volume_.root(), "a")).attributes;
@@ -197,6 +215,7 @@ TEST_F(ObjectsTest, user_metadata_of_other_tools_sets_attributes_and_shows_them)
   EXPECT_EQ(testing::must(volume_->lookup(volume_.root(), "d")).attributes.permissions, 0755u);
 }
 
+// Semantics 7.6, below the mount.
 TEST_F(ObjectsTest, directories_of_the_mount_are_markers_and_those_on_the_way_have_no_object) {
   const InodeId made = volume_.make_directory(volume_.root(), "made");
   put("made/a", "x");
@@ -268,6 +287,7 @@ TEST_F(ObjectsTest, markers_of_the_bucket_are_found_on_the_way) {
   EXPECT_EQ(found({}), (std::vector<std::string>{"a/", "b/", "b/c", "d/e/", "f/g"}));
 }
 
+// Semantics 7.3, below the mount.
 TEST_F(ObjectsTest, a_put_that_must_be_persisted_is_when_it_returns) {
   testing::must(volume_->set_rules_document(R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "WRITE_BACK"},
       "pathRules": [{"path": "/s3/through/**", "policyMode": "WRITE_THROUGH"},
@@ -303,6 +323,7 @@ const std::vector<std::string>& two_parts() {
   return parts;
 }
 
+// Semantics 7.10, below the mount.
 TEST_F(ObjectsTest, parts_survive_a_restart_and_become_an_object_without_being_copied) {
   const std::string id = upload("a");
   testing::must(try_put_part("a", id, 1, two_parts()[0]));
@@ -398,6 +419,7 @@ PutFacts rich_facts() {
   return facts;
 }
 
+// Semantics 7.12, below the mount.
 TEST_F(RebuiltObjectsTest, shows_what_was_put) {
   put("rich", "content", rich_facts());
   put("poor", "content");

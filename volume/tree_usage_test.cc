@@ -29,6 +29,10 @@ TEST(TreeUsage, sums_up_files_directories_and_bytes_of_all_below) {
   EXPECT_EQ(usage.directories, 4u);
   EXPECT_EQ(usage.bytes, bytes);
   EXPECT_EQ(usage.cached_bytes, bytes);
+  const TreeUsage kept = must(volume->tree_usage("/s3/t", CachedBytes::kIgnored, kGoOn));
+  EXPECT_EQ(kept.files, usage.files);
+  EXPECT_EQ(kept.directories, usage.directories);
+  EXPECT_EQ(kept.bytes, bytes);
   const TreeUsage one = must(volume->tree_usage("/s3/beside", CachedBytes::kIgnored, kGoOn));
   EXPECT_EQ(one.files, 1u);
   EXPECT_EQ(one.bytes, 9u);

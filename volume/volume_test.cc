@@ -435,6 +435,7 @@ TEST_F(VolumeTest, the_object_below_a_changed_file_stays_while_it_is_needed) {
   EXPECT_EQ(read(*file, 0, text.size()), text);
 }
 
+// Semantics 2.5, 2.12, below the mount.
 TEST_F(VolumeTest, a_changed_file_whose_object_was_replaced_by_others_is_never_mixed_with_theirs) {
   const std::string text = pattern(4 * kPage);
   put_object("a", text);
@@ -1021,6 +1022,7 @@ TEST_F(VolumeTest, a_read_of_an_object_that_was_removed_from_the_bucket_fails) {
   EXPECT_EQ(file->read(0, {&byte, 1}).error(), ErrorCode::kStale);
 }
 
+// Semantics 6.1, below the mount.
 TEST_F(VolumeTest, writes_beyond_the_pinned_limit_fail_and_unlink_makes_room) {
   page_options_.capacity_bytes = 32 * kPage;
   page_options_.pinned_ratio = 0.5;
@@ -1132,6 +1134,7 @@ TEST_F(VolumeTest, a_broken_rule_document_changes_nothing) {
   EXPECT_EQ(must(volume_->rules_document()), before);
 }
 
+// Semantics 3.8, below the mount.
 TEST_F(VolumeTest, everything_is_write_through_without_the_write_cache) {
   options_.write_cache_enabled = false;
   mount();

@@ -52,6 +52,7 @@ class CliOverStore : public ::testing::TestWithParam<Under> {
   std::unique_ptr<TestBucket> bucket_;
 };
 
+// Semantics 4.2.
 TEST_P(CliOverStore, the_session_works_as_written) {
   if (const std::string obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << obstacle;
   bucket_->put("datasets/old.txt", "was here before\n");
@@ -89,6 +90,7 @@ TEST_P(CliOverStore, the_session_works_as_written) {
   EXPECT_EQ(daemon_.stop(), 0);
 }
 
+// Semantics 4.6.
 TEST_P(CliOverStore, a_renamed_checkpoint_and_its_successor_both_end_up_under_their_names) {
   daemon_.set("async.persist.bandwidth", "32MiB");  // so that the rename falls into the upload
   start_with_bucket();
@@ -111,6 +113,7 @@ TEST_P(CliOverStore, a_renamed_checkpoint_and_its_successor_both_end_up_under_th
   EXPECT_TRUE(bucket_->get("ckpt.tmp/model") == bytes("two"));
 }
 
+// Semantics 2.2.
 TEST_P(CliOverStore, a_kill_loses_nothing_and_the_queue_goes_on) {
   if (const std::string obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << obstacle;
   start_mounted();
@@ -296,6 +299,7 @@ TEST_F(Cli, secrets_are_never_shown) {
   EXPECT_THAT(daemon_.weir("conf list --json").out, Not(HasSubstr("very-secret")));
 }
 
+// Semantics 3.6.
 TEST_F(Cli, a_broken_rule_document_is_refused_and_the_text_kept) {
   start();
   const Ended ended = daemon_.script(R"(EDITOR="cp /dev/stdin" weir pathconfig edit <<< '{"apiVersion":"v1.0",
@@ -352,6 +356,7 @@ TEST_F(Cli, bad_properties_stop_the_start_by_name) {
   expect_refused("worker.page.store.dirs is not set", "-D worker.page.store.dirs=");
 }
 
+// Semantics 6.3.
 TEST_F(Cli, a_second_daemon_on_the_volume_is_refused_with_the_pid_of_the_first) {
   start();
   expect_refused("in use by the daemon with pid");
@@ -445,6 +450,7 @@ TEST_F(Cli, what_is_wrong_with_an_s3_store_is_said) {
   EXPECT_THAT(daemon_.weir("mount-table list").out, Not(HasSubstr("/s3")));
 }
 
+// Semantics 6.4.
 TEST_F(Cli, a_store_that_is_gone_stops_neither_the_start_nor_the_end) {
   if (const auto missing = MinioServer::missing()) GTEST_SKIP() << *missing;
   {
@@ -465,6 +471,7 @@ TEST_F(Cli, a_store_that_is_gone_stops_neither_the_start_nor_the_end) {
   EXPECT_EQ(daemon_.stop(), 0);
 }
 
+// Semantics 5.4.
 TEST_F(Cli, keys_that_no_path_can_show_are_listed_and_left_alone) {
   const auto bucket = TestBucket::make(Under::kDirectory, daemon_.home() / "bucket");
   ASSERT_NE(bucket, nullptr);

@@ -413,6 +413,7 @@ TYPED_TEST_P(ObjectsContract, writes_heed_conditions) {
   EXPECT_EQ(this->code(this->erase("a", {.if_match = {"*"}})), ErrorCode::kNotFound);
 }
 
+// Semantics 7.9, below the mount.
 TYPED_TEST_P(ObjectsContract, of_racing_conditional_creations_one_wins) {
   constexpr int kRacers = 8;
   for (int round = 0; round < 5; ++round) {
@@ -560,6 +561,7 @@ TYPED_TEST_P(ObjectsContract, a_copy_has_the_content_and_the_facts) {
   EXPECT_EQ(now->tags, 0u);
 }
 
+// Semantics 7.11, below the mount.
 TYPED_TEST_P(ObjectsContract, a_copy_onto_itself_changes_facts_alone) {
   const Object before = this->put("a", "content", {.headers = {.content_type = "text/plain"}, .tags = {{"t", "1"}}});
   const auto copied =
@@ -673,6 +675,7 @@ TYPED_TEST_P(ObjectsContract, parts_of_any_size_and_number_are_joined) {
   }
 }
 
+// Semantics 7.10, below the mount.
 TYPED_TEST_P(ObjectsContract, a_part_that_is_put_again_replaces_the_earlier_one_when_it_is_whole) {
   const std::string id = this->create_upload("a");
   const std::string first = this->part_of('1'), again = this->part_of('2', kObjectPartBytesMin + 10), last = this->part_of('3', 10);

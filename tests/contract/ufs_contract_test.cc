@@ -486,6 +486,7 @@ TEST_P(UfsContract, conditions_of_put_hold) {
   EXPECT_TRUE(failed_with(put({.if_match = *second, .if_none_match = true}, "3"), ErrorCode::kInvalid));
 }
 
+// Semantics 5.3, below the mount.
 TEST_P(UfsContract, of_racing_conditional_puts_one_wins) {
   if (!capabilities_.conditional_put) GTEST_SKIP() << "SKIPPED: the store has no atomic conditional put";
   for (int round = 0; round < 5; ++round) {

@@ -101,6 +101,7 @@ class KeeperUnderLoad : public Keeper {
 INSTANTIATE_TEST_SUITE_P(, KeeperUnderLoad, ::testing::Values("auto", "off"),
                          [](const auto& info) { return std::string(info.param) == "off" ? "daemon" : "passthrough"; });
 
+// Semantics 6.6.
 TEST_P(KeeperUnderLoad, no_call_fails_while_the_daemon_is_killed) {
   const char* const wanted = std::getenv("WEIR_KILLS");
   const int kills = wanted == nullptr ? 20 : std::atoi(wanted);
@@ -149,6 +150,7 @@ TEST_F(Keeper, a_binary_that_does_not_serve_gives_way_to_the_one_before) {
   expect_no_failures(load);
 }
 
+// Semantics 6.6.
 TEST_F(Keeper, what_is_open_goes_on) {
   const fs::path at = root() / "load";
   const int unlinked = ::open((at / "unlinked").c_str(), O_CREAT | O_RDWR, 0644);
@@ -221,6 +223,7 @@ TEST_F(Keeper, what_is_open_goes_on) {
   expect_sound();
 }
 
+// Semantics 6.6.
 TEST_F(Keeper, its_own_death_ends_the_mount_and_the_next_start_finds_everything) {
   std::ofstream(root() / "load/file") << "content";
   const pid_t pid = daemon_pid();

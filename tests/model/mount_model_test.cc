@@ -74,6 +74,7 @@ TEST_P(MountModelTest, past_differences_stay_mended) {
   }
 }
 
+// Semantics 1.1, 2.2, 4.7.
 TEST_P(MountModelTest, random_operations_act_as_on_a_local_file_system) {
   const char* fixed = std::getenv("WEIR_SEED");
   const uint64_t seed = fixed ? std::strtoull(fixed, nullptr, 10) : Random::from_entropy().next();

@@ -277,6 +277,7 @@ class Model {
   uint64_t written_ = 0;
 };
 
+// Semantics 4.7.
 TEST(PersistModel, a_quiet_bucket_mirrors_the_namespace_whatever_happened_before) {
   set_log_level(LogLevel::kError);
   const char* fixed = std::getenv("WEIR_SEED");

@@ -82,6 +82,7 @@ TEST_F(PersistScenario, a_small_file_costs_one_request) {
   EXPECT_EQ(faults_->calls(), 20u);
 }
 
+// Semantics 4.5.
 TEST_F(PersistScenario, what_is_removed_at_once_costs_no_request) {
   volume_.create(volume_.root(), "a", "x");
   volume_.unlink(volume_.root(), "a");
@@ -219,6 +220,7 @@ TEST_F(PersistScenario, a_foreign_object_is_kept_beside_the_file) {
   volume_.expect_mirror();
 }
 
+// Semantics 5.2.
 TEST_F(PersistScenario, an_object_replaced_in_the_bucket_is_kept_when_the_file_was_written_meanwhile) {
   const InodeId file = volume_.create(volume_.root(), "a", "one");
   volume_.quiesce();
@@ -230,6 +232,7 @@ TEST_F(PersistScenario, an_object_replaced_in_the_bucket_is_kept_when_the_file_w
   EXPECT_EQ(volume_.object(volume_.conflicts()[0]), "theirs");
 }
 
+// Semantics 4.1.
 TEST_F(PersistScenario, a_file_changed_while_it_is_read_is_not_published) {
   const InodeId file = volume_.create(volume_.root(), "a", "one");
   volume_.quiesce();
@@ -269,6 +272,7 @@ TEST_F(PersistScenario, of_an_open_file_only_committed_bytes_are_published) {
   volume_.close(file);
 }
 
+// Semantics 4.3, 4.4.
 TEST_F(PersistScenario, an_outage_keeps_the_order_and_ends_within_seconds) {
   faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kUnavailable});
   for (int i = 0; i < 10; ++i) volume_.create(volume_.root(), "f" + std::to_string(i), "x");
@@ -355,6 +359,7 @@ TEST_F(PersistScenario, attributes_alone_are_copied_in_place) {
   volume_.expect_mirror();
 }
 
+// Semantics 4.11.
 TEST_F(PersistScenario, many_changes_of_attributes_cost_one_copy_and_no_data) {
   const auto busy = std::make_shared<std::atomic<bool>>(false);
   volume_.stop();
@@ -492,6 +497,7 @@ std::string parts_of(std::string_view letters) {
   return content;
 }
 
+// Semantics 4.12.
 TEST_F(PersistScenario, of_a_changed_large_file_only_the_changed_parts_are_sent) {
   std::string content = parts_of("abcdefghij") + "tail";
   const InodeId file = volume_.create(volume_.root(), "big", content);

@@ -80,6 +80,7 @@ TEST_F(S3Daemon, the_first_key_is_made_once_and_kept_from_others) {
   EXPECT_THAT(daemon_.start_refused().err, HasSubstr("0600"));
 }
 
+// Semantics 8.1.
 TEST_F(S3Daemon, keys_are_in_force_as_soon_as_they_are_added_and_no_longer_than_they_are_there) {
   start();
   EXPECT_EQ(client().put("/s3/docs/a", "content").status, 200);
@@ -99,6 +100,7 @@ TEST_F(S3Daemon, keys_are_in_force_as_soon_as_they_are_added_and_no_longer_than_
   EXPECT_NE(daemon_.weir("s3 key remove READER").exit_code, 0);
 }
 
+// Semantics 7.1, 8.5.
 TEST_F(S3Daemon, objects_and_files_are_the_same) {
   if (const std::string obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << obstacle;
   daemon_.set("fuse.mount.point", daemon_.mount_point());
@@ -125,6 +127,7 @@ TEST_F(S3Daemon, objects_and_files_are_the_same) {
   EXPECT_THAT(metrics, HasSubstr(R"(weir_s3_requests_total{front="s3",operation="GetObject",status="404"} 2)"));
 }
 
+// Semantics 7.3.
 TEST_F(S3Daemon, acknowledged_objects_survive_a_kill_and_the_endpoint_comes_back) {
   start();
   const std::string large(3'000'000, 'x');
@@ -152,6 +155,7 @@ TEST_F(S3Daemon, what_cannot_be_served_stops_the_start_with_the_reason) {
   EXPECT_THAT(other.weir("s3 key list").err, HasSubstr("s3.enabled"));
 }
 
+// Semantics 7.9, 7.11, 8.6.
 TEST_F(S3Daemon, boto3_finds_everything_as_it_should_be) {
   const auto binary = python();
   if (!binary) GTEST_SKIP() << "SKIPPED: no Python with boto3: scripts/setup --with-clients makes one";

@@ -61,6 +61,7 @@ class Attributes : public Mount {
 
 // --- ACLs
 
+// Semantics 1.7.
 TEST_P(Attributes, an_acl_and_the_mode_agree) {
   put("f", "x");
   ASSERT_WORKS(::chmod(at("f").c_str(), 0600));
@@ -77,6 +78,7 @@ TEST_P(Attributes, an_acl_and_the_mode_agree) {
   EXPECT_FAILS(EACCES, set_xattr("f", kDefault, acl(7, 7, 7)));
 }
 
+// Semantics 1.7.
 TEST_P(Attributes, the_kernel_decides_by_acls) {
   if (!root()) GTEST_SKIP() << "SKIPPED: needs root to act as another user";
   put("f", "x");
@@ -93,6 +95,7 @@ TEST_P(Attributes, the_kernel_decides_by_acls) {
   EXPECT_EQ(EACCES, opens(kSomeUser));
 }
 
+// Semantics 1.7.
 TEST_P(Attributes, a_default_acl_is_inherited_in_place_of_the_umask) {
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
   ASSERT_WORKS(set_xattr("d", kDefault, acl(7, 7, 5, 7, 0)));
@@ -155,6 +158,7 @@ TEST_P(Attributes, a_set_group_id_directory_hands_its_group_on) {
   EXPECT_EQ(02755u, mode_of("d/sub"));
 }
 
+// Semantics 1.8.
 TEST_P(Attributes, a_change_of_owner_takes_the_set_id_bits_from_all_but_directories) {
   if (!root()) GTEST_SKIP() << "SKIPPED: needs root to change owners";
   put("f", "x");
@@ -179,6 +183,7 @@ TEST_P(Attributes, in_a_sticky_directory_only_owners_remove) {
 
 // --- times
 
+// Semantics 1.10.
 TEST_P(Attributes, times_reach_from_1677_to_2262_in_nanoseconds) {
   put("f", "x");
   for (const int64_t seconds : {int64_t{-1}, int64_t{-9'000'000'000}, int64_t{0}, int64_t{4'294'967'296}, int64_t{9'000'000'000}}) {
@@ -195,6 +200,7 @@ TEST_P(Attributes, times_reach_from_1677_to_2262_in_nanoseconds) {
   EXPECT_LT(stat_of("f").st_mtim.tv_sec, -9'000'000'000);
 }
 
+// Semantics 1.10.
 TEST_P(Attributes, utime_now_and_utime_omit_do_what_they_say) {
   put("f", "x");
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
@@ -214,6 +220,7 @@ TEST_P(Attributes, utime_now_and_utime_omit_do_what_they_say) {
 
 // --- extended attributes
 
+// Semantics 1.9.
 TEST_P(Attributes, xattrs_live_in_user_trusted_and_security) {
   put("f", "x");
   ASSERT_WORKS(set_xattr("f", "user.a", "1"));
@@ -245,6 +252,7 @@ TEST_P(Attributes, xattrs_live_in_user_trusted_and_security) {
   EXPECT_EQ(ENODATA, as_user(kSomeUser, [&] { return ::getxattr(path.c_str(), "trusted.a", nullptr, 0) < 0 ? errno : 0; }));
 }
 
+// Semantics 1.9.
 TEST_P(Attributes, xattrs_have_the_limits_of_the_kernel) {
   put("f", "x");
   const std::string long_name = "user." + std::string(250, 'n');
@@ -259,6 +267,7 @@ TEST_P(Attributes, xattrs_have_the_limits_of_the_kernel) {
 
 // --- the volume
 
+// Semantics 6.5.
 TEST_P(Attributes, statfs_promises_no_more_than_the_disk_has) {
   struct statvfs mount {};
   struct statvfs disk {};
@@ -270,6 +279,7 @@ TEST_P(Attributes, statfs_promises_no_more_than_the_disk_has) {
 
 // --- locks
 
+// Semantics 1.11.
 TEST_P(Attributes, flock_posix_and_ofd_locks_exclude_other_processes) {
   const Descriptor file(at("f"), O_CREAT | O_RDWR);
   const std::string path = at("f");
@@ -305,6 +315,7 @@ TEST_P(Attributes, flock_posix_and_ofd_locks_exclude_other_processes) {
 
 // --- directories
 
+// Semantics 1.12.
 TEST_P(Attributes, seekdir_finds_its_place_while_entries_come_and_go) {
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
   const auto name = [](int i) { return "entry-" + std::to_string(1'000 + i); };
@@ -337,6 +348,7 @@ class LargeDirectory : public Mount {
   std::string policy() const override { return "TRANSIENT"; }
 };
 
+// Semantics 1.12.
 TEST_P(LargeDirectory, of_a_hundred_thousand_entries_is_listed_whole) {
   volume::Volume& volume = mounted_->volume();
   const InodeId root = volume.lookup(kRootInode, "s3")->attributes.inode;

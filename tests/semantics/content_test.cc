@@ -50,6 +50,7 @@ class Content : public MountOfBucket {
   }
 };
 
+// Semantics 2.7.
 TEST_P(Content, fallocate_reserves_punches_and_zeroes) {
   for (const std::string& name : both()) {
     SCOPED_TRACE(name);
@@ -77,6 +78,7 @@ TEST_P(Content, fallocate_reserves_punches_and_zeroes) {
   }
 }
 
+// Semantics 1.8.
 TEST_P(Content, fallocate_takes_set_id_bits_from_the_files_of_others) {
   if (::geteuid() != 0) GTEST_SKIP() << "SKIPPED: needs root";
   put("f", "x");
@@ -90,6 +92,7 @@ TEST_P(Content, fallocate_takes_set_id_bits_from_the_files_of_others) {
   EXPECT_EQ(0777u, stat_of("f").st_mode & 07777u);
 }
 
+// Semantics 2.8.
 TEST_P(Content, seek_finds_data_and_holes) {
   {
     const Descriptor file(at("f"), O_CREAT | O_RDWR);
@@ -109,6 +112,7 @@ TEST_P(Content, seek_finds_data_and_holes) {
   EXPECT_EQ(2 * kMiB, ::lseek(object, kMiB, SEEK_DATA));
 }
 
+// Semantics 2.8.
 TEST_P(Content, a_sparse_file_takes_the_blocks_of_its_data) {
   {
     const Descriptor file(at("f"), O_CREAT | O_RDWR);
@@ -138,6 +142,7 @@ TEST_P(Content, copy_file_range_copies_within_the_mount) {
   EXPECT_TRUE(whole(to) == std::string(10, '\0') + "atail" + big().substr(4 * kMiB));
 }
 
+// Semantics 2.6.
 TEST_P(Content, every_append_of_every_process_lands_whole_at_the_end) {
   constexpr int kProcesses = 4, kRecords = 100, kBytes = 300;
   for (const std::string name : {"log", "top"}) {
@@ -192,6 +197,7 @@ TEST_P(Content, a_mapping_of_an_appending_descriptor_writes_in_place) {
   }
 }
 
+// Semantics 2.6.
 TEST_P(Content, appending_begins_and_ends_with_the_flag_of_the_descriptor) {
   if (mounted_->server().features().passthrough) GTEST_SKIP() << "SKIPPED: the kernel's backing file keeps the flag";
   for (const std::string name : {"f", "top"}) {
@@ -207,6 +213,7 @@ TEST_P(Content, appending_begins_and_ends_with_the_flag_of_the_descriptor) {
   }
 }
 
+// Semantics 2.9.
 TEST_P(Content, direct_io_reads_and_writes) {
   const auto buffer = aligned(8192);
   for (const std::string& name : both()) {
@@ -230,6 +237,7 @@ TEST_P(Content, direct_io_reads_and_writes) {
   }
 }
 
+// Semantics 2.9.
 TEST_P(Content, a_shared_mapping_and_reads_and_writes_see_each_other) {
   for (const std::string& name : both()) {
     SCOPED_TRACE(name);
@@ -267,6 +275,7 @@ TEST_P(Content, a_file_opened_for_reading_can_be_emptied_by_its_opening) {
   }
 }
 
+// Semantics 2.10.
 TEST_P(Content, a_name_that_is_renamed_over_is_always_there) {
   put("name", "0");
   std::atomic<bool> stop = false;

@@ -28,6 +28,7 @@ class Links : public Mount {
   }
 };
 
+// Semantics 1.13.
 TEST_P(Links, all_names_are_equal) {
   put("a", "one");
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
@@ -61,6 +62,7 @@ TEST_P(Links, are_refused_where_a_local_file_system_refuses_them) {
   ASSERT_WORKS(link("f", std::string(255, 'x')));
 }
 
+// Semantics 1.13.
 TEST_P(Links, set_the_times_of_file_and_directory) {
   put("f", "x");
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
@@ -77,6 +79,7 @@ TEST_P(Links, set_the_times_of_file_and_directory) {
   EXPECT_TRUE(later(stat_of("f").st_ctim, file.st_ctim));
 }
 
+// Semantics 1.13.
 TEST_P(Links, renaming_one_name_over_another_of_the_same_file_does_nothing) {
   put("a", "x");
   ASSERT_WORKS(link("a", "b"));
@@ -132,6 +135,7 @@ TEST_P(Links, symlinks_and_fifos_have_them_too) {
   EXPECT_EQ(2u, stat_of("f").st_nlink);
 }
 
+// Semantics 1.13.
 TEST_P(Links, there_is_a_most_of_them) {
   put("f", "x");
   for (int i = 1; i < 1'000; ++i) ASSERT_WORKS(link("f", "n" + std::to_string(i)));
@@ -139,6 +143,7 @@ TEST_P(Links, there_is_a_most_of_them) {
   EXPECT_EQ(1'000u, stat_of("f").st_nlink);
 }
 
+// Semantics 4.9.
 TEST_P(Links, each_name_has_its_object) {
   put("a", "text");
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
@@ -171,6 +176,7 @@ TEST_P(Links, a_file_without_a_name_is_used_like_any_other) {
   EXPECT_TRUE(list(".").empty());
 }
 
+// Semantics 1.15.
 TEST_P(Links, a_file_without_a_name_is_given_one) {
   Descriptor file(at("."), O_TMPFILE | O_RDWR, 0640);
   ASSERT_EQ(3, ::write(file, "one", 3));
@@ -193,6 +199,7 @@ TEST_P(Links, a_file_that_is_to_stay_without_a_name_gets_none) {
   EXPECT_FAILS(ENOENT, name_descriptor(file, "a"));
 }
 
+// Semantics 1.15.
 TEST_P(Links, a_file_that_got_a_name_and_lost_it_gets_none_again) {
   const Descriptor file(at("."), O_TMPFILE | O_RDWR, 0600);
   ASSERT_WORKS(name_descriptor(file, "a"));

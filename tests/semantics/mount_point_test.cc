@@ -44,6 +44,7 @@ TEST_F(MountPoint, that_is_missing_or_a_file_is_refused_by_name) {
   EXPECT_TRUE(failed_with(fuse::FuseServer::mount(volume, {.mount_point = home / "mnt"}), ErrorCode::kBusy));
 }
 
+// Semantics 2.2.
 TEST_F(MountPoint, of_a_killed_server_is_taken_over_with_all_that_was_written) {
   int ready[2];
   ASSERT_EQ(0, ::pipe(ready));

@@ -42,6 +42,7 @@ TEST_P(Mount, what_was_written_is_read_back) {
   EXPECT_TRUE(bytes == back);
 }
 
+// Semantics 2.1.
 TEST_P(Mount, another_process_reads_at_once_what_was_written) {
   const Descriptor file(at("f"), O_CREAT | O_WRONLY);
   ASSERT_EQ(5, ::write(file, "hello", 5));
@@ -110,6 +111,7 @@ TEST_P(Mount, fsync_and_fdatasync_work_on_files_and_directories) {
   EXPECT_EQ(0, ::fsync(directory));
 }
 
+// Semantics 1.4.
 TEST_P(Mount, an_unlinked_open_file_lives_until_its_last_close) {
   const Descriptor file(at("f"), O_CREAT | O_RDWR);
   ASSERT_EQ(5, ::write(file, "alive", 5));
@@ -276,6 +278,7 @@ TEST_P(Mount, a_name_deleted_during_a_listing_is_not_there_afterwards) {
   for (const std::string& name : removed) EXPECT_FAILS(ENOENT, ::access(at("d/" + name).c_str(), F_OK));
 }
 
+// Semantics 1.2.
 TEST_P(Mount, rename_replaces_refuses_and_exchanges) {
   put("a", "A");
   put("b", "B");
@@ -289,6 +292,7 @@ TEST_P(Mount, rename_replaces_refuses_and_exchanges) {
   EXPECT_FAILS(ENOENT, ::rename(at("a").c_str(), at("c").c_str()));
 }
 
+// Semantics 1.2.
 TEST_P(Mount, directories_are_renamed_with_what_is_in_them) {
   ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
   ASSERT_WORKS(::mkdir(at("d/sub").c_str(), 0755));
@@ -306,6 +310,7 @@ TEST_P(Mount, directories_are_renamed_with_what_is_in_them) {
   EXPECT_EQ("deep", get("other/sub/f"));
 }
 
+// Semantics 1.3.
 TEST_P(Mount, a_file_open_across_its_rename_is_the_same_file) {
   const Descriptor file(at("before"), O_CREAT | O_RDWR);
   ASSERT_EQ(3, ::write(file, "one", 3));
@@ -314,6 +319,7 @@ TEST_P(Mount, a_file_open_across_its_rename_is_the_same_file) {
   EXPECT_EQ("onetwo", get("after"));
 }
 
+// Semantics 1.5.
 TEST_P(Mount, symlinks_hold_targets_of_4095_bytes) {
   const std::string longest(4095, 't');
   ASSERT_WORKS(::symlink(longest.c_str(), at("l").c_str()));
@@ -326,6 +332,7 @@ TEST_P(Mount, symlinks_hold_targets_of_4095_bytes) {
   EXPECT_EQ("pointed at", get("s"));
 }
 
+// Semantics 1.5.
 TEST_P(Mount, names_end_at_255_bytes) {
   put(std::string(255, 'n'), "x");
   EXPECT_EQ("x", get(std::string(255, 'n')));
@@ -396,6 +403,7 @@ TEST_P(Mount, mode_and_owner_change) {
   EXPECT_EQ(54'321u, stat_of("f").st_gid);
 }
 
+// Semantics 1.8.
 TEST_P(Mount, set_id_bits_go_when_others_write_or_the_owner_changes) {
   if (::geteuid() != 0) GTEST_SKIP() << "SKIPPED: needs root to act as another user";
   const auto set_id = [&](const std::string& name) {
@@ -476,6 +484,7 @@ TEST_P(Mount, statfs_tells_the_room) {
 
 // --- the bucket
 
+// Semantics 3.1, 4.7.
 TEST_P(Mount, a_written_file_becomes_an_object_of_its_own_path) {
   ASSERT_WORKS(::mkdir(at("checkpoints").c_str(), 0755));
   put("checkpoints/model", "weights");
@@ -504,6 +513,7 @@ TEST_P(MountOfBucket, objects_are_listed_and_read) {
   EXPECT_EQ("top", get("top"));
 }
 
+// Semantics 2.12.
 TEST_P(MountOfBucket, an_object_is_edited_in_place_and_appended_to) {
   {
     const Descriptor file(at("old/data"), O_RDWR);
@@ -520,6 +530,7 @@ TEST_P(MountOfBucket, an_object_is_edited_in_place_and_appended_to) {
   EXPECT_TRUE(bytes == expected);
 }
 
+// Semantics 1.4.
 TEST_P(MountOfBucket, the_name_of_a_removed_open_file_is_free_in_the_bucket_too) {
   const Descriptor file(at("old/data"), O_RDONLY);
   char first = 0;

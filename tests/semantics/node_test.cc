@@ -24,6 +24,7 @@ class Nodes : public Mount {
   }
 };
 
+// Semantics 1.14.
 TEST_P(Nodes, devices_keep_their_numbers) {
   ASSERT_WORKS(make("null", S_IFCHR | 0666, makedev(1, 3)));
   ASSERT_WORKS(make("disk", S_IFBLK | 0600, makedev(259, 70'000)));
@@ -52,6 +53,7 @@ TEST_P(Nodes, a_directory_tells_their_types) {
   EXPECT_EQ((std::map<std::string, int>{{"c", DT_CHR}, {"p", DT_FIFO}, {"s", DT_SOCK}}), types);
 }
 
+// Semantics 1.14.
 TEST_P(Nodes, a_fifo_carries_bytes) {
   ASSERT_WORKS(::mkfifo(at("fifo").c_str(), 0600));
   std::thread writer([path = at("fifo")] {

@@ -102,6 +102,7 @@ class S3fs {
   bool mounted_ = false;
 };
 
+// Semantics 5.9.
 TEST_F(Others, what_s3fs_wrote_is_shown_as_s3fs_shows_it) {
   if (!installed("s3fs") || ::geteuid() != 0) GTEST_SKIP() << "SKIPPED: no s3fs, or not root";
   std::map<std::string, std::string> shown;
@@ -117,6 +118,7 @@ TEST_F(Others, what_s3fs_wrote_is_shown_as_s3fs_shows_it) {
   EXPECT_THAT(tree_of((*volume)->root(), DirectoryTimes::kIgnored), UnorderedElementsAreArray(shown));
 }
 
+// Semantics 5.9.
 TEST_F(Others, what_rclone_copied_has_the_attributes_of_its_source) {
   if (!installed("rclone")) GTEST_SKIP() << "SKIPPED: no rclone";
   const std::filesystem::path source = work_.path() / "source";

@@ -126,6 +126,7 @@ TEST(Rebuild, a_directory_of_objects_shows_the_tree_that_was_written) {
   expect_rebuilt({"file://" + bucket.path().string(), {}});
 }
 
+// Semantics 4.8, 4.10, 4.13, 4.14, 5.6.
 TEST(Rebuild, a_bucket_shows_the_tree_that_was_written) {
   if (const auto missing = MountedVolume::missing()) GTEST_SKIP() << "SKIPPED: " << *missing;
   if (const auto missing = MinioServer::missing()) GTEST_SKIP() << "SKIPPED: " << *missing;

@@ -73,6 +73,7 @@ class Removal : public ::testing::TestWithParam<Switch> {
   std::unique_ptr<MountedVolume> mounted_;
 };
 
+// Semantics 1.4.
 TEST_P(Removal, a_removed_tree_is_gone_for_every_process_at_once) {
   ASSERT_EQ(0, ::mkdir(at("t").c_str(), 0755));
   ASSERT_EQ(0, ::mkdir(at("t/d").c_str(), 0755));
@@ -87,6 +88,7 @@ TEST_P(Removal, a_removed_tree_is_gone_for_every_process_at_once) {
   EXPECT_TRUE(removed_for_good());
 }
 
+// Semantics 1.4.
 TEST_P(Removal, open_files_in_a_removed_tree_work_until_they_are_closed) {
   ASSERT_EQ(0, ::mkdir(at("t").c_str(), 0755));
   put("t/f", "text");
@@ -110,6 +112,7 @@ TEST_P(Removal, open_files_in_a_removed_tree_work_until_they_are_closed) {
   ::close(directory);
 }
 
+// Semantics 1.4.
 TEST_P(Removal, an_open_file_renamed_to_a_hidden_name_vanishes_with_its_last_close) {
   put("f", "text");
   const int fd = ::open(at("f").c_str(), O_RDWR);
