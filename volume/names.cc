@@ -8,6 +8,7 @@ namespace weir::volume {
 namespace {
 
 constexpr Duration kForLong = std::chrono::hours(1);
+constexpr Duration kWrittenMeanwhileInterval = std::chrono::seconds(1);
 
 std::string join(std::string_view directory, std::string_view name) {
   std::string path(directory);
@@ -298,7 +299,15 @@ Result<void> LocalVolume::await_persisted(InodeId inode, Deadline deadline) {
     if (record->queued() == format::ORDINARY) TRY(names_->enqueue(inode, meta::Urgency::kUrgent));
     if (record->queued() == format::NOT_QUEUED && files_->open_for_write(inode)) return {};  // its close waits
     persister_->wake();
-    return persister_->wait_persisted(inode, Generation(record->generation()), deadline);
+    for (;;) {
+      // What is not committed is not uploaded; whoever wrote it waits in close.
+      if (files_->changed(inode)) return {};
+      const Deadline look_again = Deadline::after(kWrittenMeanwhileInterval);
+      const bool last = look_again.time() >= deadline.time();
+      auto persisted =
+          persister_->wait_persisted(inode, Generation(record->generation()), last ? deadline : look_again);
+      if (last || !failed_with(persisted, ErrorCode::kTimedOut)) return persisted;
+    }
   }
   std::string after;
   for (bool more = true; more;) {

@@ -927,6 +927,37 @@ TEST_F(VolumeTest, no_copy_is_kept_under_no_cache) {
   EXPECT_EQ(content("a"), pattern(kPage));
 }
 
+TEST_F(VolumeTest, what_was_fetched_to_be_changed_is_persisted_while_it_is_open) {
+  mount();
+  rules(R"({"path":"/s3/**","policyMode":"NO_CACHE"})");
+  put("a", "12345");
+  for (const char* text : {"x", "y", "z"}) {
+    evict("a");
+    const auto file = open("a", Access::kReadWrite);
+    must(file->write(1, bytes_of(text)));
+    std::this_thread::sleep_for(std::chrono::milliseconds(30));  // beyond the tick of the kernel's clock
+    must(file->flush());
+    EXPECT_EQ(object("a"), std::string("1") + text + "345");
+    file->close();
+  }
+}
+
+TEST_F(VolumeTest, renaming_and_linking_a_file_that_is_being_written_leaves_persisting_to_its_close) {
+  mount();
+  rules(R"({"path":"/s3/**","policyMode":"NO_CACHE"})");
+  put("a", "12");
+  const auto file = open("a", Access::kReadWrite);
+  must(file->write(0, bytes_of("x")));
+  must(volume_->rename(s3_, "a", s3_, "b", meta::RenameMode::kReplace));
+  must(volume_->link(file->inode(), s3_, "c"));
+  must(file->flush());
+  EXPECT_EQ(object("b"), "x2");
+  file->close();
+  drain();
+  EXPECT_EQ(object("c"), "x2");
+  EXPECT_FALSE(has_object("a"));
+}
+
 TEST_F(VolumeTest, a_storm_of_creates_costs_one_object_that_says_the_time_of_the_directory) {
   mount();
   const InodeId d = must(volume_->make_directory(s3_, "d", 0755, kCaller)).attributes.inode;
