@@ -213,7 +213,7 @@ Task<bool> Connection::serve_one() {
   }
   if (front_.stopping) exchange.keep_alive = false;
   // A client that waits for leave to send its body never sends it now; it must not be read as the next request.
-  if (exchange.body_open && (exchange.expects_continue || exchange.body_left > kDiscardBytesMax)) exchange.keep_alive = false;
+  if (exchange.expects_continue || (exchange.body_open && exchange.body_left > kDiscardBytesMax)) exchange.keep_alive = false;
   const bool sent = co_await send(exchange, reply);
   record(exchange, reply);
   if (!sent) co_return false;
@@ -394,7 +394,8 @@ Task<Reply<void>> Connection::hand_over(const Sink& sink, std::span<const std::b
 Task<Reply<void>> Connection::read_payload(Exchange& exchange, Payload& payload, const Sink& sink) {
   const TimePoint begin = front_.clock.now();
   Lease lease(front_.blocks);
-  if (!payload.complete() && exchange.expects_continue) {
+  // As S3 does also where the body is empty: botocore takes a final answer without it for one that ends the connection.
+  if (exchange.expects_continue) {
     exchange.expects_continue = false;
     constexpr std::string_view kContinue = "HTTP/1.1 100 Continue\r\n\r\n";
     const bool told = co_await write_all(std::as_bytes(std::span(kContinue)), More::kNo);

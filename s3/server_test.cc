@@ -169,6 +169,9 @@ TEST(Server, a_client_that_asks_is_told_to_go_on_and_only_when_its_body_is_wante
   EXPECT_EQ(client.read_response().status, 100);
   client.send("content");
   EXPECT_EQ(client.read_response().status, 200);
+  client.send(client.signed_head({.method = "PUT", .target = "/s3/a", .headers = {{"Expect", "100-continue"}}, .body = ""}));
+  EXPECT_EQ(client.read_response().status, 100);
+  EXPECT_EQ(client.read_response().status, 200);
   client.send(client.signed_head({.method = "PUT", .target = "/nowhere/a", .headers = {{"Expect", "100-continue"}}, .body = "content"}));
   const TestResponse refused = client.read_response();
   EXPECT_EQ(refused.status, 404);

@@ -96,6 +96,11 @@ class Unseekable(io.RawIOBase):
 
 def transfers():
     config = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_concurrency=8)
+    # Over one connection: an empty body must not confuse the next request.
+    single = client()
+    for body in [b"", b"x", b"", b"", b"yy"]:
+        single.put_object(Bucket=BUCKET, Key="empty or not", Body=io.BytesIO(body))
+        expect(single.get_object(Bucket=BUCKET, Key="empty or not")["Body"].read() == body, "an empty body and the next")
     for size in [0, 1, PART - 1, PART, 3 * PART + 12345]:
         data = os.urandom(size)
         S3.upload_fileobj(io.BytesIO(data), BUCKET, "transfer", Config=config)
