@@ -158,6 +158,7 @@ Result<void> LocalDaemon::open_volume() {
   volume::VolumeOptions options = volume_options(properties_);
   if (keeper_ != nullptr && keeper_->has_connection()) {
     options.held = fuse::held_files(keeper_->ledger());
+    options.callers_wait = true;
   } else if (keeper_ != nullptr) {
     keeper_->ledger().disconnect();  // the mount is gone with all that was open on it
   }

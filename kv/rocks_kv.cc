@@ -162,6 +162,8 @@ rocksdb::Options rocks_options(const RocksKv::Options& options, std::shared_ptr<
   rocks.allow_concurrent_memtable_write = false;
   rocks.enable_write_thread_adaptive_yield = false;
   rocks.avoid_unnecessary_blocking_io = true;
+  // What the log says after a crash goes on in memory: writing it out would hold up the start.
+  rocks.avoid_flush_during_recovery = true;
   rocks.info_log = std::make_shared<RocksLog>(options.dir);
   rocks.stats_dump_period_sec = 0;
   rocks.stats_persist_period_sec = 0;

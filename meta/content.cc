@@ -163,7 +163,7 @@ Result<Inode> Namespace::report_corruption(InodeId inode, LocalFileId local_file
   });
 }
 
-Result<void> Namespace::for_each_local_file(const std::function<void(const Inode&)>& visit) {
+Result<void> Namespace::for_each_local_file(const std::function<bool(const Inode&)>& visit) {
   auto range = format::inode_range();
   for (bool more = true; more;) {
     TRY_ASSIGN(const auto page, kv::read_txn(kv_, [&](kv::Txn& txn) {
@@ -171,7 +171,7 @@ Result<void> Namespace::for_each_local_file(const std::function<void(const Inode
     }));
     for (const auto& row : page.rows) {
       TRY_ASSIGN(const auto inode, format::decode<Inode>(row.value));
-      if (inode.local_file() != 0) visit(inode);
+      if (inode.local_file() != 0 && !visit(inode)) return {};
     }
     more = page.more;
     if (more) range.begin = kv::key_after(page.rows.back().key);

@@ -363,8 +363,8 @@ class Namespace {
   Result<void> set_complete(InodeId inode, LocalFileId local_file, int64_t content_ctime_ns);
   // The local file's bytes are lost or rotten: quarantined if they are nowhere else.
   Result<Inode> report_corruption(InodeId inode, LocalFileId local_file);
-  // Calls `visit` for every inode with a local file, from a sequence of snapshots.
-  Result<void> for_each_local_file(const std::function<void(const Inode&)>& visit);
+  // Calls `visit` for every inode with a local file, from a sequence of snapshots, until it says false.
+  Result<void> for_each_local_file(const std::function<bool(const Inode&)>& visit);
 
   // --- persisting: persist.cc, erase.cc, tree_job.cc; called by persist/ alone. Here an inode is a record: a further name of one
   // is queued, claims and persists its object under an id of its own, after its inode's content is persisted.

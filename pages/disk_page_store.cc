@@ -737,6 +737,10 @@ void DiskPageStore::recover(LocalFileId id, Pin pin) {
   backlog_.push_back(id);
 }
 
+bool DiskPageStore::trusted() const {
+  return std::ranges::all_of(dirs_, [](const auto& dir) { return dir->trusted(); });
+}
+
 Result<uint64_t> DiskPageStore::finish_recovery() {
   uint64_t removed = 0;
   uint64_t distrusted = 0;

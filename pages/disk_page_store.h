@@ -92,6 +92,7 @@ class DiskPageStore final : public PageStore {
   void account(LocalFileId id) override;
   void recover(LocalFileId id, Pin pin) override;
   Result<uint64_t> finish_recovery() override;
+  bool trusted() const override;
   std::vector<LocalFileId> files() override;
   PageStoreUsage usage() const override;
   uint64_t page_bytes() const override { return options_.page_bytes; }

@@ -200,6 +200,9 @@ class PageStore {
   // gives kNotFound, and finish_recovery() frees its space. A pinned one is believed, since it is all there is.
   virtual void recover(LocalFileId id, Pin pin) = 0;
   virtual Result<uint64_t> finish_recovery() = 0;
+  // Nothing that was written before the start can have been lost: then recover() does nothing but set pins, and may come
+  // after the serving has begun. A file that it was not called for counts as pinned.
+  virtual bool trusted() const = 0;
 
   // The ids of all files, in no order; those that come and go meanwhile may be among them or not.
   virtual std::vector<LocalFileId> files() = 0;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 
 #include "net/token_bucket.h"
 #include "volume/due_scan.h"
@@ -130,6 +131,8 @@ class LocalVolume final : public Volume {
   Result<void> await_persisted(InodeId inode, Deadline deadline);
 
   Result<void> load_rules();
+  void recover_local_files();
+  void end_recovery();
   // Files that the rules no longer keep from the bucket get into the queue, when that is due; what fails is tried again with
   // the next scan.
   void requeue_transient();
@@ -157,6 +160,8 @@ class LocalVolume final : public Volume {
   std::atomic<bool> stopping_ = false;
   DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;
+  std::thread recovery_;                      // of local files, behind the start
+  std::atomic<bool> recovered_ = true;        // that is done, or was given up
   std::optional<TreeRemover> remover_;
 };
 

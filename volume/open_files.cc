@@ -253,6 +253,18 @@ Result<std::unique_ptr<OpenFile>> OpenFiles::resume_handle(const HeldFile& held)
   return make_handle(std::move(open), {.access = held.access}, std::move(local_content));
 }
 
+Result<void> OpenFiles::recover_local_file(InodeId inode) {
+  const OpenRef open = table_.acquire(inode);
+  Lock lock(open->mutex);
+  const auto record = names_.load(inode);
+  if (failed_with(record, ErrorCode::kNotFound)) return {};
+  TRY(record);
+  if (record->local_file() == 0) return {};
+  const bool clean = meta::content_persisted(*record) && !open->marked;
+  pages_.recover(LocalFileId(record->local_file()), clean ? pages::Pin::kEvictable : pages::Pin::kPinned);
+  return {};
+}
+
 // --- content
 
 Result<std::shared_ptr<Content>> OpenFiles::find_content(OpenInode& open, const meta::Inode& inode) {

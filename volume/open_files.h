@@ -70,6 +70,8 @@ class OpenFiles {
   // The handles that VolumeOptions::held names, in its order. What was written to marked inodes is committed, the marks stand.
   // Requires: recover() has run, and nothing else is open.
   Result<std::vector<Result<std::unique_ptr<OpenFile>>>> resume(std::span<const HeldFile> held);
+  // PageStore::recover() for the inode's local file, while it may be opened and written.
+  Result<void> recover_local_file(InodeId inode);
   // Changes when the end of any writing is recorded.
   uint64_t endings() const { return endings_.load(std::memory_order_acquire); }
 

@@ -99,7 +99,8 @@ Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const
   return committed.there;
 }
 
-Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const HeldInodes& held) {
+Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const HeldInodes& held,
+                          LocalFiles local_files) {
   Recovered recovered;
   TRY_ASSIGN(const auto orphans, names.orphans());
   for (const InodeId inode : orphans) {
@@ -120,6 +121,12 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const
   }
 
   TRY_ASSIGN(const bool restarted, machine_restarted(names));
+  if (local_files == LocalFiles::kBehind && !restarted && pages.trusted()) {
+    recovered.local_files_left = true;
+    TRY(recover_uploads(names, pages, restarted));
+    TRY(names.put_document(kBootDocument, this_boot()));
+    return recovered;
+  }
   std::vector<std::pair<InodeId, LocalFileId>> cut;
   TRY(names.for_each_local_file([&](const meta::Inode& inode) {
     const LocalFileId local(inode.local_file());
@@ -130,6 +137,7 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const
       if (!stat.has_value() || stat->size_bytes != inode.size()) cut.emplace_back(InodeId(inode.id()), local);
     }
     pages.recover(local, clean ? pages::Pin::kEvictable : pages::Pin::kPinned);
+    return true;
   }));
   for (const auto& [inode, local] : cut) {
     TRY(names.report_corruption(inode, local));

@@ -18,7 +18,11 @@ struct Recovered {
   uint64_t local_files = 0;
   uint64_t garbage = 0;       // local files that nothing led to
   uint64_t quarantined = 0;   // unpersisted content that did not survive
+  bool local_files_left = false;  // to OpenFiles::recover_local_file() and PageStore::finish_recovery()
 };
+
+// kBehind: while the volume is served, where nothing can have been lost.
+enum class LocalFiles : uint8_t { kBefore, kBehind };
 
 // Commits what inodes open for write hold now, reclaims orphans, and tells the page store which local files live. After a
 // restart of the machine, unpersisted local files of another size than was committed lost bytes that were never synced: they are
@@ -27,7 +31,7 @@ struct Recovered {
 // Requires: nobody else uses `names` or `pages`. Crash: may be run again at any time.
 using HeldInodes = std::unordered_set<InodeId>;
 HeldInodes inodes_of(std::span<const HeldFile> held);
-Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const HeldInodes& held);
+Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const HeldInodes& held, LocalFiles local_files);
 
 // Commits what the local file of a writing holds, if that differs from what was committed before.
 struct MarkCommit {

@@ -124,6 +124,7 @@ VolumeStatistics LocalVolume::statistics() {
 
 Result<FsckSummary> LocalVolume::fsck(const FsckOptions& options, const FsckListener& listener) {
   TRY(NoWait::check());
+  recovered_.wait(false);  // local files without an owner are no discrepancy before
   TRY(resolve(options.path));  // taken in from the bucket, if need be
   FsckListener heeding{.discrepancy = listener.discrepancy, .progress = [&](const FsckSummary& summary) {
                          return !stopping_ && (!listener.progress || listener.progress(summary));

@@ -64,6 +64,7 @@ bool LocalVolume::foreground_busy() {
 
 LocalVolume::~LocalVolume() {
   stopping_ = true;
+  end_recovery();
   leftovers_.reset();
   if (remover_) remover_->close();
   persister_->stop(Deadline::after(Duration::zero()));
@@ -80,7 +81,9 @@ LocalVolume::~LocalVolume() {
 
 Result<void> LocalVolume::start() {
   TRY(load_rules());
-  TRY_ASSIGN(const Recovered recovered, recover(*names_, pages_, inodes_of(options_.held)));
+  TRY_ASSIGN(const Recovered recovered,
+             recover(*names_, pages_, inodes_of(options_.held),
+                     options_.callers_wait ? LocalFiles::kBehind : LocalFiles::kBefore));
   TRY_ASSIGN(held_, files_->resume(options_.held));
   log_info("volume.recovered", {{"volume", id()},
                                 {"open_for_write", recovered.marks},
@@ -90,6 +93,10 @@ Result<void> LocalVolume::start() {
                                 {"quarantined", recovered.quarantined},
                                 {"held_open", held_.size()}});
   TRY(mounts_.open());
+  if (recovered.local_files_left) {
+    recovered_ = false;
+    recovery_ = std::thread([this] { recover_local_files(); });
+  }
   persister_->start();
   remover_.emplace(*names_, *files_, stores_, [this] { persister_->wake(); });
   leftovers_.emplace(options_.orphan_check_period, [this] {
@@ -100,8 +107,36 @@ Result<void> LocalVolume::start() {
   return {};
 }
 
+void LocalVolume::recover_local_files() {
+  uint64_t local_files = 0;
+  const auto finished = [&]() -> Result<uint64_t> {
+    Result<void> failed;
+    TRY(names_->for_each_local_file([&](const meta::Inode& inode) {
+      ++local_files;
+      failed = files_->recover_local_file(InodeId(inode.id()));
+      return failed.has_value() && !stopping_;
+    }));
+    TRY(failed);
+    // What was not named is garbage only if all were looked at.
+    if (stopping_) return fail(ErrorCode::kCancelled);
+    return pages_.finish_recovery();
+  }();
+  if (finished) {
+    log_info("volume.local_files_recovered", {{"local_files", local_files}, {"garbage", *finished}});
+  } else if (finished.error() != ErrorCode::kCancelled) {
+    log_error("volume.local_files_not_recovered", {{"error", finished.error()}});
+  }
+  recovered_ = true;
+  recovered_.notify_all();
+}
+
+void LocalVolume::end_recovery() {
+  if (recovery_.joinable()) recovery_.join();
+}
+
 void LocalVolume::stop(Deadline deadline) {
   stopping_ = true;
+  end_recovery();
   leftovers_.reset();
   if (remover_) remover_->close();
   files_->commit_all();

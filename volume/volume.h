@@ -70,6 +70,7 @@ struct VolumeOptions {
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
   ObjectsOptions objects;
   std::vector<HeldFile> held;                         // open since before the start; see Volume::take_held()
+  bool callers_wait = false;                          // open() leaves what can be done while serving for then
   // Makes the store behind a mount point from its URI and properties; empty: ufs::open_ufs.
   std::function<Result<std::shared_ptr<ufs::UnderStore>>(std::string_view uri,
                                                          const std::map<std::string, std::string>& properties)>

@@ -1260,18 +1260,6 @@ class HeldTest : public VolumeTest {
   uint64_t size_of(std::string_view name) { return must(volume_->lookup(s3_, name)).attributes.size; }
 };
 
-TEST_F(HeldTest, an_unlinked_file_stays) {
-  mount();
-  auto file = create("f", "content");
-  must(volume_->unlink(s3_, "f"));
-  file = restart_with(std::move(file));
-  EXPECT_EQ(read(*file, 0, 100), "content");
-  EXPECT_EQ(must(volume_->get_attributes(file->inode())).attributes.links, 0u);
-  file.reset();
-  restart();
-  EXPECT_EQ(pages_->usage().files, 0u);
-}
-
 TEST_F(HeldTest, what_was_written_is_committed_at_once_and_by_its_close_again) {
   mount();
   auto file = create("f", "content");
@@ -1312,6 +1300,37 @@ TEST_F(HeldTest, a_reader_keeps_its_local_file) {
   EXPECT_FALSE(pages_->evict(id));
   EXPECT_EQ(read(*file, 0, 100), "content");
   file.reset();
+}
+
+TEST_F(HeldTest, local_files_are_recovered_behind_the_start) {
+  mount();
+  put("dirty", "content");
+  put("clean", "content");
+  drain();
+  rules(R"({"path":"/s3/dirty","policyMode":"TRANSIENT"})");  // what is written now stays pinned
+  auto writer = open("dirty", Access::kReadWrite);
+  must(writer->write(0, bytes_of("CONTENT")));
+  must(writer->flush());
+  const auto inode = must(volume_->lookup(s3_, "clean")).attributes.inode;
+  const LocalFileId garbage(1 << 20);
+  must(pages_->create(garbage));
+  options_.callers_wait = true;
+  writer = restart_with(std::move(writer));
+  must(writer->write(0, bytes_of("Content")));
+  options_.callers_wait = false;
+  const auto checked = must(volume_->fsck({}, {}));  // waits for it
+  EXPECT_EQ(checked.discrepancies, 0u);
+  EXPECT_TRUE(failed_with(pages_->open(garbage), ErrorCode::kNotFound));
+  const LocalFileId dirty_file(writer->local_file_key());
+  must(writer->flush());
+  writer->close();
+  writer.reset();
+  EXPECT_FALSE(pages_->evict(dirty_file));
+  EXPECT_EQ(content("dirty"), "Content");
+  auto reader = must(volume_->open_file(inode, {}));
+  const LocalFileId clean_file(reader->local_file_key());
+  reader.reset();
+  EXPECT_TRUE(pages_->evict(clean_file));
 }
 
 TEST_F(HeldTest, one_that_is_not_there_any_more_says_so) {

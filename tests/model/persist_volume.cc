@@ -59,6 +59,7 @@ void PersistVolume::start() {
   value_of(names_->for_each_local_file([this](const meta::Inode& inode) {
     pages_->recover(LocalFileId(inode.local_file()),
                     meta::content_persisted(inode) ? pages::Pin::kEvictable : pages::Pin::kPinned);
+    return true;
   }));
   value_of(pages_->finish_recovery());
   lower_ = std::make_unique<meta::LowerLayer>(*names_, mounts_, [](InodeId, const auto&) {});
