@@ -29,6 +29,17 @@ Result<Inode> Namespace::load(InodeId inode) {
   return read_operation(kv_, clock_, [&](Tables& tables) { return tables.load_inode(inode); });
 }
 
+Result<void> Namespace::visit(const std::vector<InodeId>& inodes,
+                              const std::function<void(const std::optional<Inode>&)>& visitor) {
+  return read_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    for (const InodeId inode : inodes) {
+      const auto record = tables.find_inode(inode, kv::Isolation::kSnapshot);
+      visitor(record ? *record : std::nullopt);
+    }
+    return {};
+  });
+}
+
 Result<std::string> Namespace::path_of(InodeId inode) {
   return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::string> {
     TRY_ASSIGN(const auto record, tables.find_record(inode));

@@ -266,6 +266,8 @@ class Namespace {
   // --- reading: find.cc, directory.cc, attributes.cc, xattr.cc
   Result<Found> find(InodeId parent, std::string_view name);
   Result<Inode> load(InodeId inode);                 // kNotFound
+  // Those of `inodes`, in order and of one snapshot; nullopt for one that cannot be had.
+  Result<void> visit(const std::vector<InodeId>& inodes, const std::function<void(const std::optional<Inode>&)>& visitor);
   // The record that speaks of the object under one name of an inode: its own, or a further name's; see is_further_name().
   Result<Inode> load_name(InodeId parent, std::string_view name);  // link.cc; kNotFound
   // An inode, or a further name by its own id.

@@ -66,7 +66,10 @@ Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId
   const End target{new_parent, new_name};
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Renamed> {
     TRY_ASSIGN(const Inode source_directory, tables.load_parent(parent));
-    TRY_ASSIGN(const Inode target_directory, tables.load_parent(new_parent));
+    Inode target_directory = source_directory;
+    if (parent != new_parent) {
+      TRY_ASSIGN(target_directory, tables.load_parent(new_parent));
+    }
     TRY_ASSIGN(const auto moved, tables.load_dentry(parent, name));
     TRY_ASSIGN(const auto replaced, tables.find_dentry(new_parent, new_name));
 

@@ -111,6 +111,15 @@ class LocalVolume final : public Volume {
   Result<meta::Inode> load_xattrs(InodeId inode);
   // Asks the lower layer for a name that the namespace cannot answer for. nullopt: there is no such name.
   Result<std::optional<meta::Inode>> find(InodeId parent, std::string_view name);
+  // Changes in the bucket are to be seen at every access.
+  bool asks_lower_always() const { return options_.names.sync_interval == Duration::zero(); }
+  // By what the namespace knows. False: it knows no such name.
+  Result<bool> unlink_known(InodeId parent, std::string_view name);
+  // nullopt, and nothing changed, if the names are perhaps unknown and the lower layer has to say first whether the source is
+  // there, whether the target is, or whether the directory that the target names is empty.
+  enum class Names : uint8_t { kKnown, kPerhapsUnknown };
+  Result<std::optional<meta::Renamed>> rename_known(InodeId parent, std::string_view name, InodeId new_parent,
+                                                    std::string_view new_name, meta::RenameMode mode, Names names);
   // Lists a directory that was never listed; a listing that is due for a refresh is refreshed behind the caller.
   Result<void> list_lower(const meta::Inode& directory);
   Result<void> refresh_lower(InodeId directory);

@@ -200,15 +200,25 @@ Result<bool> LocalVolume::hide(InodeId parent, std::string_view name, InodeId ne
 
 Result<void> LocalVolume::unlink(InodeId parent, std::string_view name) {
   if (may_be_hidden(name) && hidden_names_.erase(parent, name)) return {};
+  foreground_.note();
+  if (asks_lower_always()) TRY(find(parent, name));
+  TRY_ASSIGN(const bool known, unlink_known(parent, name));
+  if (known) return {};
   TRY(find(parent, name));
+  TRY_ASSIGN(const bool found, unlink_known(parent, name));
+  return found ? Result<void>() : fail(ErrorCode::kNotFound);
+}
+
+Result<bool> LocalVolume::unlink_known(InodeId parent, std::string_view name) {
   const auto held = name_locks_.lock(parent, name);
   TRY_ASSIGN(const auto found, names_->find(parent, name));
-  if (!found.inode) return fail(ErrorCode::kNotFound);
+  if (!found.inode) return false;
   if (meta::is_directory(*found.inode)) return fail(ErrorCode::kIsDirectory);
   TRY_ASSIGN(auto removal, files_->begin_removal(InodeId(found.inode->id())));
   TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use()));
   files_->finish_removal(std::move(removal), unlinked);
-  return {};
+  if (found.refresh_due) lower_->refresh_in_background(parent);
+  return true;
 }
 
 Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name) {
@@ -247,6 +257,8 @@ bool LocalVolume::waits_for_persist(std::string_view path) const { return waits(
 
 Result<void> LocalVolume::check_wait(InodeId parent, std::string_view name, const meta::Inode* inode) {
   if (!NoWait::active()) return {};
+  if (const auto uniform = names_->rules()->uniform_policy())
+    return waits(*uniform) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
   TRY_ASSIGN(const std::string directory, names_->path_of(parent));
   if (waits_for_persist(join(directory, name))) return fail(ErrorCode::kWouldWait);
   if (inode == nullptr || inode->links() <= 1 || meta::is_directory(*inode)) return {};
@@ -260,24 +272,23 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
     TRY_ASSIGN(const bool hidden, hide(parent, name, new_parent, new_name));
     if (hidden) return {};
   }
-  TRY_ASSIGN(const auto source, find(parent, name));
-  TRY_ASSIGN(const auto target, find(new_parent, new_name));
-  if (target && meta::is_directory(*target)) TRY(list_lower(*target));
-  TRY(check_wait(new_parent, new_name, source ? &*source : nullptr));
-  if (mode == meta::RenameMode::kExchange) TRY(check_wait(parent, name, target ? &*target : nullptr));
-
-  meta::Renamed renamed;
-  {
-    const auto held = name_locks_.lock(parent, name, new_parent, new_name);
-    TRY_ASSIGN(const auto found, names_->find(new_parent, new_name));
-    if (found.inode && mode == meta::RenameMode::kReplace && !meta::is_directory(*found.inode)) {
-      TRY_ASSIGN(auto removal, files_->begin_removal(InodeId(found.inode->id())));
-      TRY_ASSIGN(renamed, names_->rename(parent, name, new_parent, new_name, mode, removal.in_use()));
-      if (renamed.replaced) files_->finish_removal(std::move(removal), *renamed.replaced);
-    } else {
-      TRY_ASSIGN(renamed, names_->rename(parent, name, new_parent, new_name, mode, meta::InUse::kNo));
-    }
+  foreground_.note();
+  std::optional<meta::Renamed> done;
+  // Under several policies the names must be looked at first: one of them may have to wait.
+  const bool look_first = asks_lower_always() || (NoWait::active() && !names_->rules()->uniform_policy());
+  if (!look_first) {
+    TRY(check_wait(new_parent, new_name, nullptr));
+    TRY_ASSIGN(done, rename_known(parent, name, new_parent, new_name, mode, Names::kPerhapsUnknown));
   }
+  if (!done) {
+    TRY_ASSIGN(const auto source, find(parent, name));
+    TRY_ASSIGN(const auto target, find(new_parent, new_name));
+    if (target && meta::is_directory(*target)) TRY(list_lower(*target));
+    TRY(check_wait(new_parent, new_name, source ? &*source : nullptr));
+    if (mode == meta::RenameMode::kExchange) TRY(check_wait(parent, name, target ? &*target : nullptr));
+    TRY_ASSIGN(done, rename_known(parent, name, new_parent, new_name, mode, Names::kKnown));
+  }
+  const meta::Renamed& renamed = *done;
   if (renamed.moved_is_directory || mode == meta::RenameMode::kExchange) {
     persister_->wake();
   } else {
@@ -288,6 +299,26 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
   TRY(await_persisted(renamed.moved, deadline));
   if (renamed.exchanged) TRY(await_persisted(*renamed.exchanged, deadline));
   return {};
+}
+
+Result<std::optional<meta::Renamed>> LocalVolume::rename_known(InodeId parent, std::string_view name,
+                                                               InodeId new_parent, std::string_view new_name,
+                                                               meta::RenameMode mode, Names names) {
+  const auto held = name_locks_.lock(parent, name, new_parent, new_name);
+  TRY_ASSIGN(const auto found, names_->find(new_parent, new_name));
+  const bool onto_directory = found.inode && meta::is_directory(*found.inode);
+  const bool unknown = found.ask_lower || onto_directory;
+  if (names == Names::kPerhapsUnknown && unknown) return std::optional<meta::Renamed>{};
+  std::optional<OpenFiles::Removal> removal;
+  if (found.inode && mode == meta::RenameMode::kReplace && !onto_directory) {
+    TRY_ASSIGN(removal, files_->begin_removal(InodeId(found.inode->id())));
+  }
+  auto renamed = names_->rename(parent, name, new_parent, new_name, mode, removal ? removal->in_use() : meta::InUse::kNo);
+  if (names == Names::kPerhapsUnknown && failed_with(renamed, ErrorCode::kNotFound)) return std::optional<meta::Renamed>{};
+  TRY(renamed);
+  if (removal && renamed->replaced) files_->finish_removal(*std::move(removal), *renamed->replaced);
+  if (found.refresh_due) lower_->refresh_in_background(new_parent);
+  return std::optional(*std::move(renamed));
 }
 
 Result<void> LocalVolume::await_persisted(InodeId inode, Deadline deadline) {
@@ -330,17 +361,18 @@ Result<Volume::DirectoryListing> LocalVolume::read_directory(InodeId directory, 
   DirectoryListing listing;
   listing.more = page.more;
   listing.entries.reserve(page.entries.size());
-  for (auto& entry : page.entries) {
-    DirectoryEntryPlus plus{.entry = std::move(entry), .plus = {}};
-    if (with_attributes == WithAttributes::kYes) {
-      const auto inode = names_->load(plus.entry.inode);
-      // One whose attributes only the object knows is asked for when somebody looks it up.
-      if (inode.has_value() && !inode->attributes_unknown()) {
-        if (auto found = entry_of(*inode, endings); found.has_value()) plus.plus = *std::move(found);
-      }
-    }
-    listing.entries.push_back(std::move(plus));
-  }
+  for (auto& entry : page.entries) listing.entries.push_back({.entry = std::move(entry), .plus = {}});
+  if (with_attributes == WithAttributes::kNo) return listing;
+  std::vector<InodeId> ids;
+  ids.reserve(listing.entries.size());
+  for (const auto& entry : listing.entries) ids.push_back(entry.entry.inode);
+  size_t next = 0;
+  TRY(names_->visit(ids, [&](const std::optional<meta::Inode>& inode) {
+    DirectoryEntryPlus& plus = listing.entries[next++];
+    // One whose attributes only the object knows is asked for when somebody looks it up.
+    if (!inode || inode->attributes_unknown()) return;
+    if (auto found = entry_of(*inode, endings); found.has_value()) plus.plus = *std::move(found);
+  }));
   return listing;
 }
 

@@ -1123,6 +1123,45 @@ TEST_F(VolumeTest, creating_a_name_that_only_the_bucket_has_fails) {
   EXPECT_EQ(pages_->usage().files, 0u);
 }
 
+TEST_F(VolumeTest, what_only_the_bucket_has_can_be_renamed_replaced_and_removed) {
+  put_object("moved", "1");
+  put_object("replaced", "2");
+  put_object("kept", "3");
+  put_object("removed", "4");
+  mount();
+  {
+    NoWait no_wait;
+    EXPECT_EQ(volume_->rename(s3_, "moved", s3_, "replaced", meta::RenameMode::kReplace).error(), ErrorCode::kWouldWait);
+    EXPECT_EQ(volume_->unlink(s3_, "removed").error(), ErrorCode::kWouldWait);
+  }
+  EXPECT_EQ(volume_->rename(s3_, "moved", s3_, "kept", meta::RenameMode::kNoReplace).error(), ErrorCode::kExists);
+  must(volume_->rename(s3_, "moved", s3_, "replaced", meta::RenameMode::kReplace));
+  must(volume_->unlink(s3_, "removed"));
+  EXPECT_EQ(volume_->unlink(s3_, "removed").error(), ErrorCode::kNotFound);
+  EXPECT_EQ(volume_->rename(s3_, "moved", s3_, "x", meta::RenameMode::kReplace).error(), ErrorCode::kNotFound);
+  drain();
+  EXPECT_EQ(object("replaced"), "1");
+  EXPECT_FALSE(has_object("moved"));
+  EXPECT_FALSE(has_object("removed"));
+}
+
+TEST_F(VolumeTest, removing_what_only_the_bucket_has_looks_there_first) {
+  put_object("removed", "4");
+  mount();
+  must(volume_->unlink(s3_, "removed"));
+  drain();
+  EXPECT_FALSE(has_object("removed"));
+}
+
+TEST_F(VolumeTest, a_directory_replaces_only_one_that_is_empty_in_the_bucket_too) {
+  put_object("full/a", "1");
+  mount();
+  must(volume_->make_directory(s3_, "dir", 0755, kCaller));
+  EXPECT_EQ(volume_->rename(s3_, "dir", s3_, "full", meta::RenameMode::kReplace).error(), ErrorCode::kNotEmpty);
+  must(volume_->make_directory(s3_, "empty", 0755, kCaller));
+  must(volume_->rename(s3_, "dir", s3_, "empty", meta::RenameMode::kReplace));
+}
+
 TEST_F(VolumeTest, names_that_can_be_answered_do_not_ask_the_bucket) {
   put_object("a", "1");
   mount();
