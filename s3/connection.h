@@ -4,7 +4,6 @@
 #pragma once
 
 #include <atomic>
-#include <boost/asio.hpp>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -15,6 +14,7 @@
 
 #include "base/waiting_threads.h"
 #include "s3/access_log.h"
+#include "s3/asio.h"
 #include "s3/operations.h"
 #include "s3/server.h"
 #include "s3/transport.h"

@@ -3,7 +3,6 @@
 // Threads: set() by one thread, once; wait_for() by one coroutine.
 #pragma once
 
-#include <boost/asio.hpp>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "s3/asio.h"
 
 namespace weir::s3 {
 

@@ -1,7 +1,6 @@
 #include "s3/server.h"
 
 #include <algorithm>
-#include <boost/asio.hpp>
 #include <condition_variable>
 #include <mutex>
 #include <optional>
@@ -11,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/random.h"
+#include "s3/asio.h"
 #include "s3/connection.h"
 
 namespace weir::s3 {
