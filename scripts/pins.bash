@@ -10,7 +10,7 @@ MINIO_MODULE=github.com/minio/minio
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 
 # S3 clients of the tests, from PyPI.
-CLIENT_PACKAGES=(boto3==1.44.8 "botocore[crt]==1.44.8")
+CLIENT_PACKAGES=(boto3==1.44.8 "botocore[crt]==1.44.8" pyarrow==26.0.1)
 
 # Go, only to build MinIO and only when the machine has none that is new enough.
 GO_MIN=1.24

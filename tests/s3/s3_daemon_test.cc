@@ -178,5 +178,30 @@ TEST_F(S3Daemon, boto3_finds_everything_as_it_should_be) {
   EXPECT_EQ(checked.exit_code, 0) << checked.out << checked.err;
 }
 
+// A script that does with one client what people do with it.
+class S3Client : public S3Daemon, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(S3Client, finds_everything_as_it_should_be) {
+  start();
+  const net::Credentials key = first_key();
+  const std::string binary = python().value_or("");
+  const bool in_python = GetParam().ends_with(".py");
+  if (in_python && binary.empty()) GTEST_SKIP() << "SKIPPED: no Python with S3 clients: scripts/setup --with-clients makes one";
+  const std::string url = json("status", "[\"s3\"][\"url\"]");
+  const Ended ended = daemon_.script(
+      "mkdir $TMPDIR/local; cd $TMPDIR/local; export LOCAL=$PWD BUCKET=s3 PYTHON=" + binary + " NO_PROXY=127.0.0.1 no_proxy=127.0.0.1 AWS_ENDPOINT_URL=" +
+      url + " AWS_DEFAULT_REGION=us-east-1 AWS_ACCESS_KEY_ID=" + key.access_key + " AWS_SECRET_ACCESS_KEY=" + key.secret_key +
+      "; unset AWS_CA_BUNDLE; exec timeout --kill-after=10 250 " + (in_python ? binary + ' ' : "") + WEIR_S3_CLIENTS_DIR "/" + GetParam());
+  constexpr int kSkipped = 77;
+  if (ended.exit_code == kSkipped) GTEST_SKIP() << ended.out;
+  ASSERT_EQ(ended.exit_code, 0) << "(124: it took too long)\n" << ended.out << ended.err;
+  const Ended checked = daemon_.weir("fsck --ufs");
+  EXPECT_EQ(checked.exit_code, 0) << checked.out << checked.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(Clients, S3Client,
+                         ::testing::Values("awscli.sh", "rclone.sh", "s3fs_fuse.sh", "fsspec_client.py", "pyarrow_client.py"),
+                         [](const auto& info) { return info.param.substr(0, info.param.find('.')); });
+
 }  // namespace
 }  // namespace weir::testing
