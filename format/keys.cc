@@ -31,6 +31,7 @@ enum Table : char {
   kFurtherName = 'E',
   kLinkGroup = 'R',
   kObjectFacts = 'F',
+  kShadow = 'Y',
   kObjectUpload = 'b',
   kObjectUploadPart = 'c',
   kObjectParts = 'd',
@@ -245,6 +246,13 @@ KeyRange removal_range() { return table_range(kRemoval); }
 
 std::string object_facts_key(InodeId inode) { return id_key(kObjectFacts, inode.value()); }
 KeyRange object_facts_range() { return table_range(kObjectFacts); }
+
+std::string shadow_key(MountId mount, std::string_view object_key) {
+  return mount_name_key(kShadow, mount, object_key);
+}
+KeyRange shadow_range(MountId mount) { return prefix_range(mount_name_key(kShadow, mount, {})); }
+KeyRange shadow_range() { return table_range(kShadow); }
+std::string_view shadow_object_key(std::string_view key) { return key.substr(5); }
 
 std::string object_parts_key(InodeId inode, uint32_t first_number) {
   std::string key = id_key(kObjectParts, inode.value());

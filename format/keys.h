@@ -115,6 +115,10 @@ KeyRange removal_range();
 
 std::string object_facts_key(InodeId inode);
 KeyRange object_facts_range();
+std::string shadow_key(MountId mount, std::string_view object_key);
+KeyRange shadow_range(MountId mount);
+KeyRange shadow_range();
+std::string_view shadow_object_key(std::string_view key);
 std::string object_parts_key(InodeId inode, uint32_t first_number);
 KeyRange object_parts_range(InodeId inode);
 // Uploads sort by key, then by id, which is text.

@@ -53,6 +53,7 @@ class Looker {
         {format::xattr_range({}).begin[0], &Looker::xattr_row},
         {format::part_digests_range({}).begin[0], &Looker::part_digests_row},
         {format::object_facts_range().begin[0], &Looker::object_facts_row},
+        {format::shadow_range().begin[0], &Looker::shadow_row},
         {format::object_parts_range({}).begin[0], &Looker::object_parts_row},
         {format::object_upload_range().begin[0], &Looker::object_upload_row},
         {format::object_upload_part_range().begin[0], &Looker::object_upload_part_row},
@@ -215,6 +216,12 @@ class Looker {
     if (inode.links() != names)
       TRY(report(inode, "wrong_link_count", std::to_string(names), std::to_string(inode.links())));
     const InodeId parent(inode.parent());
+    if (inode.shadow()) {
+      TRY_ASSIGN(const Place place, place_of(parent));
+      TRY_ASSIGN(const bool row, has(format::shadow_key(place.mount, inode.name())));
+      if (row || place.detached) return {};
+      return report(inode, "inode_without_name", "a row for its key", "none", inode.name());
+    }
     TRY_ASSIGN(const auto dentry, find_dentry(parent, inode.name(), inode.type()));
     if (!dentry)
       return report(inode, "inode_without_name", "the name " + text_of(inode.name(), parent), "no such name");
@@ -493,6 +500,13 @@ class Looker {
     if (inode && !inode->object().has_facts())
       return report(*inode, "object_facts_stray", "an object that nothing more is known of has no row", "one");
     return {};
+  }
+  Result<void> shadow_row(const std::string& key, const std::string& value) {
+    TRY_ASSIGN(const auto row, format::decode<format::Shadow>(value));
+    TRY_ASSIGN(const auto inode, inode_of(InodeId(row.inode()), "shadow_stray", "a key that no path shows"));
+    if (!inode || (inode->shadow() && inode->name() == format::shadow_object_key(key))) return {};
+    return report(*inode, "shadow_stray", "it is an object under that key", "it is under '" + inode->name() + "'",
+                  std::string(format::shadow_object_key(key)));
   }
   Result<void> object_parts_row(const std::string& key, const std::string& value) {
     TRY(format::decode<format::ObjectParts>(value));

@@ -183,6 +183,27 @@ Result<void> Namespace::forget_mount(InodeId directory, MountId mount,
       directories.insert(directories.end(), below.begin(), below.end());
     }
   }
+  // Objects that no path leads to.
+  for (bool more = true; more;) {
+    std::vector<LocalFileId> local_files;
+    TRY_ASSIGN(more, run_operation(kv_, clock_, [&](Tables& tables) -> Result<bool> {
+      local_files.clear();
+      const auto range = format::shadow_range(mount);
+      TRY_ASSIGN(const auto page, tables.txn().get_range(range.begin, range.end, {.rows_max = kBatch}));
+      for (const auto& row : page.rows) {
+        TRY_ASSIGN(const auto shadow, format::decode<format::Shadow>(row.value));
+        TRY_ASSIGN(auto inode, tables.find_inode(InodeId(shadow.inode())));
+        tables.txn().erase(row.key);
+        if (!inode) continue;
+        if (inode->local_file() != 0) local_files.emplace_back(inode->local_file());
+        tables.dequeue(*inode);
+        tables.set_transient(*inode, false);
+        TRY(tables.erase_inode(*inode));
+      }
+      return page.more;
+    }));
+    for (const LocalFileId file : local_files) forget(file);
+  }
   // Objects that were being put in parts.
   for (bool more = true; more;) {
     std::vector<LocalFileId> local_files;

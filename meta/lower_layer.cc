@@ -121,6 +121,10 @@ class LowerLayer::Impl {
     if (!head.has_value()) {
       if (head.error().code() != ErrorCode::kNotFound) return inode;
       if (is_directory(inode)) return names_.set_lower_attributes(id, inode.home().etag(), {});
+      if (inode.shadow()) {
+        TRY(apply(InodeId(inode.parent()), names_.drop_hidden(id, inode.home().etag())));
+        return names_.load(id);
+      }
       TRY(apply(InodeId(inode.parent()),
                 names_.drop_lower(InodeId(inode.parent()), inode.name(), inode.home().etag())));
       return names_.load(id);
@@ -160,6 +164,19 @@ class LowerLayer::Impl {
       listener_(InodeId(inode.parent()), changes);
     }
     return known;
+  }
+
+  Result<void> refresh_shadow(const Inode& inode, Deadline deadline) {
+    format::Lower place;
+    place.set_mount(inode.home().mount());
+    TRY_ASSIGN(const auto store, store_of(place));
+    const int64_t from_ns = now_ns();
+    const auto head = store->head(inode.home().key(), deadline);
+    if (failed_with(head, ErrorCode::kNotFound))
+      return apply(InodeId(inode.parent()), names_.drop_hidden(InodeId(inode.id()), inode.home().etag()));
+    TRY(head);
+    return apply(InodeId(inode.parent()),
+                 names_.merge_hidden(MountId(place.mount()), from_ns, {hidden_object(head->info)}));
   }
 
   Result<std::vector<Hidden>> hidden(InodeId directory, Deadline deadline) {
@@ -242,6 +259,40 @@ class LowerLayer::Impl {
     return {};
   }
 
+  // What a listing showed that no path can.
+  struct Unshown {
+    std::vector<Namespace::HiddenObject> objects;
+    std::vector<std::string> prefixes;
+  };
+  static Namespace::HiddenObject hidden_object(const ufs::ObjectInfo& info) {
+    return {.key = info.key, .etag = info.etag, .size = info.size_bytes, .mtime_ns = unix_ns(info.last_modified)};
+  }
+
+  Result<void> take_unshown(InodeId directory, const format::Lower& lower, ufs::UnderStore& store, Unshown unshown,
+                            Deadline deadline) {
+    const auto take = [&](const std::vector<Namespace::HiddenObject>& objects) -> Result<void> {
+      for (size_t begin = 0; begin < objects.size(); begin += Namespace::kLowerBatchMax) {
+        const size_t end = std::min(begin + Namespace::kLowerBatchMax, objects.size());
+        TRY(apply(directory, names_.merge_hidden(MountId(lower.mount()), lower.listed_ns(),
+                                                 {objects.begin() + static_cast<ptrdiff_t>(begin),
+                                                  objects.begin() + static_cast<ptrdiff_t>(end)})));
+      }
+      return {};
+    };
+    TRY(take(unshown.objects));
+    for (const std::string& prefix : unshown.prefixes) {
+      std::string token;
+      do {
+        TRY_ASSIGN(const auto page, store.list({.prefix = prefix, .token = token}, deadline));
+        std::vector<Namespace::HiddenObject> objects;
+        for (const auto& object : page.objects) objects.push_back(hidden_object(object));
+        TRY(take(objects));
+        token = page.token;
+      } while (!token.empty());
+    }
+    return {};
+  }
+
   Result<void> list(InodeId directory, format::Lower lower, Deadline deadline) {
     TRY_ASSIGN(const auto store, store_of(lower));
     lower.set_listed_ns(now_ns());
@@ -255,10 +306,12 @@ class LowerLayer::Impl {
     std::vector<Hidden> hidden;
     std::string after;  // the listing is complete up to this cursor
     for (;;) {
-      std::vector<Listed> listed = sort_out(lower, page, hidden);
+      Unshown unshown;
+      std::vector<Listed> listed = sort_out(lower, page, hidden, unshown);
       const bool last = page.token.empty();
       const std::string until = last ? std::string() : last_cursor(lower, page);
-      TRY(merge(directory, lower, store, listed, hidden, deadline));
+      TRY(merge(directory, lower, store, listed, hidden, unshown, deadline));
+      TRY(take_unshown(directory, lower, store, std::move(unshown), deadline));
       TRY(drop_vanished(directory, lower, store, listed, after, until, deadline));
       if (last) break;
       after = until;
@@ -268,7 +321,8 @@ class LowerLayer::Impl {
     return names_.set_listed(directory, lower, lower.listed_ns());
   }
 
-  std::vector<Listed> sort_out(const format::Lower& lower, const ufs::ListPage& page, std::vector<Hidden>& hidden) {
+  std::vector<Listed> sort_out(const format::Lower& lower, const ufs::ListPage& page, std::vector<Hidden>& hidden,
+                               Unshown& unshown) {
     std::vector<Listed> listed;
     listed.reserve(page.objects.size() + page.prefixes.size());
     const size_t prefix_bytes = lower.prefix().size();
@@ -277,10 +331,12 @@ class LowerLayer::Impl {
       if (name.empty()) {
         if (object.size_bytes != 0) {
           hidden.push_back({object.key, "data under a trailing slash"});
+          unshown.objects.push_back(hidden_object(object));
           continue;
         }
       } else if (const auto reason = unshowable(name); !reason.empty()) {
         hidden.push_back({object.key, std::string(reason)});
+        unshown.objects.push_back(hidden_object(object));
         continue;
       }
       listed.push_back({name,
@@ -297,6 +353,7 @@ class LowerLayer::Impl {
       if (prefix_bytes == 0 && (cursor == kParkingPrefix || cursor == kSidecarPrefix)) continue;
       if (const auto reason = unshowable(name); !reason.empty()) {
         hidden.push_back({prefix, std::string(reason)});
+        unshown.prefixes.push_back(prefix);
         continue;
       }
       listed.push_back({std::move(cursor), {.name = std::move(name), .directory = true}});
@@ -314,7 +371,8 @@ class LowerLayer::Impl {
   }
 
   Result<void> merge(InodeId directory, const format::Lower& lower, ufs::UnderStore& store,
-                     const std::vector<Listed>& listed, std::vector<Hidden>& hidden, Deadline deadline) {
+                     const std::vector<Listed>& listed, std::vector<Hidden>& hidden, Unshown& unshown,
+                     Deadline deadline) {
     for (size_t begin = 0; begin < listed.size(); begin += Namespace::kLowerBatchMax) {
       const size_t end = std::min(begin + Namespace::kLowerBatchMax, listed.size());
       std::vector<LowerEntry> batch;
@@ -323,12 +381,30 @@ class LowerLayer::Impl {
       while (!batch.empty()) {
         auto changes = names_.merge_lower(directory, lower, batch);
         TRY(changes);
-        for (const auto& name : changes->shadowed)
+        for (const auto& name : changes->shadowed) {
           hidden.push_back({lower.prefix() + name, "a directory has the same name"});
+          TRY(take_shadowed(lower, store, name, listed, unshown, deadline));
+        }
         listener_(directory, *changes);
         TRY_ASSIGN(batch, confirm(lower, store, std::move(changes->doubtful), deadline));
       }
     }
+    return {};
+  }
+
+  // An object that a directory of its name keeps from being shown.
+  static Result<void> take_shadowed(const format::Lower& lower, ufs::UnderStore& store, const std::string& name,
+                                    const std::vector<Listed>& listed, Unshown& unshown, Deadline deadline) {
+    const auto it = std::ranges::lower_bound(listed, name, {}, &Listed::cursor);
+    if (it != listed.end() && it->cursor == name) {
+      const LowerEntry& entry = it->entry;
+      unshown.objects.push_back({lower.prefix() + name, entry.etag, entry.size, entry.mtime_ns});
+      return {};
+    }
+    const auto head = store.head(lower.prefix() + name, deadline);
+    if (failed_with(head, ErrorCode::kNotFound)) return {};
+    TRY(head);
+    unshown.objects.push_back(hidden_object(head->info));
     return {};
   }
 
@@ -390,7 +466,12 @@ class LowerLayer::Impl {
     }
     TRY_ASSIGN(const bool below, has_entries(store, key + '/', deadline));
     if (below) found.push_back({.name = std::string(name), .directory = true, .confirmed = true});
-    return apply(directory, names_.merge_lower(directory, lower, found));
+    auto changes = names_.merge_lower(directory, lower, found);
+    TRY(changes);
+    Unshown unshown;
+    for (const auto& shadowed : changes->shadowed) TRY(take_shadowed(lower, store, shadowed, {}, unshown, deadline));
+    TRY(apply(directory, std::move(changes)));
+    return take_unshown(directory, lower, store, std::move(unshown), deadline);
   }
 
   void remember_hidden(InodeId directory, std::vector<Hidden> hidden) {
@@ -455,6 +536,9 @@ Result<void> LowerLayer::load_directory(InodeId directory, Deadline deadline) {
 }
 void LowerLayer::refresh_in_background(InodeId directory) { impl_->refresh_in_background(directory); }
 Result<void> LowerLayer::refresh(InodeId directory, Deadline deadline) { return impl_->refresh(directory, deadline); }
+Result<void> LowerLayer::refresh_shadow(const Inode& inode, Deadline deadline) {
+  return impl_->refresh_shadow(inode, deadline);
+}
 Result<Inode> LowerLayer::load_attributes(const Inode& inode, Deadline deadline) {
   return impl_->load_attributes(inode, deadline);
 }

@@ -32,6 +32,8 @@ class LowerLayer {
   void refresh_in_background(InodeId directory);
   // Lists it again now.
   Result<void> refresh(InodeId directory, Deadline deadline);
+  // Looks again at the object in the bucket of one that no path shows.
+  Result<void> refresh_shadow(const Inode& inode, Deadline deadline);
   // Reads the object's metadata of an inode whose attributes are unknown.
   Result<Inode> load_attributes(const Inode& inode, Deadline deadline);
 

@@ -474,6 +474,7 @@ class Namespace {
     std::vector<std::pair<InodeId, std::string>> entries_changed;
     std::vector<LocalFileId> stale_local_files;
     std::vector<std::string> shadowed;      // names of objects that a directory of the same name hides
+    bool shadows_found = false;             // objects that no path shows
     // Directories that are taken in only when confirmed: stores show a prefix for a moment longer than there is
     // anything below it, and the name is, or was a moment ago, something else.
     std::vector<LowerEntry> doubtful;
@@ -483,6 +484,17 @@ class Namespace {
                                    const std::vector<LowerEntry>& entries);
   // The object of a clean entry was not in a complete listing and a head confirmed that it is gone.
   Result<LowerChanges> drop_lower(InodeId directory, std::string_view name, std::string_view etag);
+  // The same of objects that no path can show, below a prefix that the directory reads: they become objects of the shadow
+  // (meta/object_namespace.h). object_shadow.cc
+  struct HiddenObject {
+    std::string key;
+    std::string etag;
+    uint64_t size = 0;
+    int64_t mtime_ns = 0;
+  };
+  Result<LowerChanges> merge_hidden(MountId mount, int64_t listed_from_ns, const std::vector<HiddenObject>& objects);
+  // The object of one of them is gone. object_shadow.cc
+  Result<LowerChanges> drop_hidden(InodeId inode, std::string_view etag);
   Result<void> set_listed(InodeId directory, const format::Lower& lower, int64_t listed_ns);
   // What the object's metadata said. Returns the inode that the object's name leads to: another one when it turned out to be a
   // further name of that.

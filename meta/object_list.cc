@@ -156,6 +156,108 @@ class KeyWalk {
   size_t rows_seen_ = 0;
 };
 
+// The keys of the shadow, in order.
+class ShadowWalk {
+ public:
+  ShadowWalk(Tables& tables, MountId mount) : tables_(tables), mount_(mount) {}
+
+  // The next key is the first one that is not before `key`.
+  void seek(std::string_view key) {
+    begin_ = format::shadow_key(mount_, key);
+    rows_.clear();
+    at_ = 0;
+    more_ = true;
+  }
+  // nullptr at the end.
+  Result<const kv::KeyValue*> front() {
+    if (at_ == rows_.size()) {
+      if (!more_) return nullptr;
+      TRY_ASSIGN(auto page, tables_.txn().get_range(begin_, format::shadow_range(mount_).end,
+                                                    {.rows_max = kShadowRowsMax, .isolation = kv::Isolation::kSnapshot}));
+      rows_ = std::move(page.rows);
+      at_ = 0;
+      more_ = page.more;
+      if (rows_.empty()) return nullptr;
+      begin_ = kv::key_after(rows_.back().key);
+    }
+    return &rows_[at_];
+  }
+  void pop() { ++at_; }
+
+ private:
+  static constexpr size_t kShadowRowsMax = 100;
+  Tables& tables_;
+  const MountId mount_;
+  std::string begin_;
+  std::vector<kv::KeyValue> rows_;
+  size_t at_ = 0;
+  bool more_ = true;
+};
+
+// Names and shadow in one order. Of a directory's key the shadow counts, of others the name.
+class ObjectWalk {
+ public:
+  ObjectWalk(KeyWalk& names, ShadowWalk& shadow) : names_(names), shadow_(shadow) {}
+
+  Result<void> seek(std::string_view key, KeyWalk::From from) {
+    read_ = false;
+    last_name_.clear();
+    shadow_.seek(from == KeyWalk::From::kBehind && !key.empty() ? std::string(key) + '\0' : std::string(key));
+    return names_.seek(key, from);
+  }
+  Result<void> seek_behind_all(const std::string& prefix) {
+    read_ = false;
+    last_name_.clear();
+    shadow_.seek(prefix.find_first_not_of('\xff') != std::string::npos ? kv::prefix_end(prefix) : prefix + std::string(8, '\xff'));
+    return names_.seek_behind_all(prefix);
+  }
+
+  // nullopt: at the end, or the names need a listing before anything else can be told.
+  Result<std::optional<KeyWalk::Step>> next() {
+    if (!read_) {
+      TRY_ASSIGN(ahead_, names_.next());
+      read_ = true;
+      last_name_ = ahead_ ? ahead_->key : std::string();
+    }
+    if (!ahead_ && names_.needs_listing()) return std::optional<KeyWalk::Step>{};
+    TRY_ASSIGN(const kv::KeyValue* const row, shadow_.front());
+    const std::string_view key = row == nullptr ? std::string_view() : format::shadow_object_key(row->key);
+    const bool same = row != nullptr && ahead_ && key == ahead_->key;
+    if (row != nullptr && (!ahead_ || key < ahead_->key || (same && key.ends_with('/')))) {
+      TRY_ASSIGN(const auto shadow, format::decode<format::Shadow>(row->value));
+      KeyWalk::Step step{std::string(key), InodeId(shadow.inode()), std::nullopt};
+      shadow_.pop();
+      if (same) read_ = false;
+      return std::optional(std::move(step));
+    }
+    if (same) shadow_.pop();
+    read_ = false;
+    return std::exchange(ahead_, std::nullopt);
+  }
+  // Whether the directory that next() gave has to be listed before what is behind it can be told.
+  bool needs_listing(const KeyWalk::Step& step) const { return step.directory && names_.needs_listing().has_value(); }
+
+  // Goes on behind all keys that begin with `prefix`, one of which next() just gave.
+  Result<void> pass(const std::string& prefix) {
+    if (last_name_.starts_with(prefix)) {
+      read_ = false;
+      TRY(names_.pass(prefix));
+    }
+    for (;;) {
+      TRY_ASSIGN(const kv::KeyValue* const row, shadow_.front());
+      if (row == nullptr || !format::shadow_object_key(row->key).starts_with(prefix)) return {};
+      shadow_.pop();
+    }
+  }
+
+ private:
+  KeyWalk& names_;
+  ShadowWalk& shadow_;
+  std::optional<KeyWalk::Step> ahead_;  // of the names
+  bool read_ = false;                   // `ahead_` is what the names give next
+  std::string last_name_;               // that they gave
+};
+
 ObjectPage::Entry entry_of_object(std::string key, const Inode& inode, std::string_view volume_id) {
   const format::ObjectSummary& object = inode.object();
   const bool checksum_holds = object.content_version() == inode.content_version();
@@ -183,12 +285,14 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
     ObjectPage page;
     if (query.entries_max == 0) return page;
     const size_t rows_max = query.delimiter.empty() ? query.entries_max + 1 : kFirstRowsMax;
-    KeyWalk walk(tables, top, query.listed_since_ns, rows_max, [&](const Inode& directory) {
+    KeyWalk names(tables, top, query.listed_since_ns, rows_max, [&](const Inode& directory) {
       if (directory.has_lower() && directory.lower().listed_ns() != 0 && sync_interval_ >= Duration::zero() &&
           directory.lower().listed_ns() + sync_interval_.count() <= tables.now_ns() &&
           page.refresh_due.size() < ObjectPage::kRefreshesMax)
         page.refresh_due.emplace_back(directory.id());
     });
+    ShadowWalk shadow(tables, MountId(top.lower().mount()));
+    ObjectWalk walk(names, shadow);
     page.next = query.after;
     if (query.after < query.prefix) {
       TRY(walk.seek(query.prefix, KeyWalk::From::kAt));
@@ -201,12 +305,12 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
     for (;;) {
       TRY_ASSIGN(auto step, walk.next());
       if (!step) {
-        page.needs_listing = walk.needs_listing();
+        page.needs_listing = names.needs_listing();
         page.more = page.needs_listing.has_value();
         return page;
       }
       if (!step->key.starts_with(query.prefix)) return page;
-      if (page.entries.size() == query.entries_max && walk.needs_listing()) {
+      if (page.entries.size() == query.entries_max && walk.needs_listing(*step)) {
         page.more = true;
         return page;
       }
@@ -215,7 +319,7 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
         bool visible = false;
         if (step->directory) {
           // A prefix that the bucket showed has something below it, whatever that is.
-          visible = has_marker(*step->directory) || walk.needs_listing().has_value();
+          visible = has_marker(*step->directory) || walk.needs_listing(*step);
         } else {
           TRY_ASSIGN(const auto inode, tables.find_inode(step->inode, kv::Isolation::kSnapshot));
           visible = inode && is_object(*inode);
@@ -230,9 +334,9 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
         TRY(walk.pass(common));
         continue;
       }
-      if (walk.needs_listing()) {
+      if (walk.needs_listing(*step)) {
         // The listing tells of the directory's own object, too.
-        page.needs_listing = walk.needs_listing();
+        page.needs_listing = names.needs_listing();
         page.more = true;
         return page;
       }
@@ -247,7 +351,7 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
         }
         page.entries.push_back(entry_of_object(step->key, *inode, names_.volume_id()));
         page.next = std::move(step->key);
-      } else if (walk.rows_seen() >= kRowsOfPageMax) {
+      } else if (names.rows_seen() >= kRowsOfPageMax) {
         page.next = std::move(step->key);
         page.more = true;
         return page;

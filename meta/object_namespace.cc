@@ -80,24 +80,25 @@ Result<KeyFound> ObjectNamespace::find(std::string_view bucket, std::string_view
     ObjectTables objects(tables);
     TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
     KeyFound found{.bucket = InodeId(top.id())};
-    TRY_ASSIGN(KeyPath path, KeyPath::parse(key));
-    TRY_ASSIGN(const auto place, objects.walk(top, path));
+    TRY_ASSIGN(auto resolved, objects.resolve(top, key));
+    const auto& place = resolved.place;
     TRY_ASSIGN(const Inode innermost, place.directory == found.bucket ? Result<Inode>(top)
                                                                        : tables.load_inode(place.directory));
-    if (place.whole()) {
+    if (!resolved.in_shadow && place.whole()) {
       found.directory = place.directory;
-      found.name = path.names.back();
+      found.name = resolved.path->names.back();
     }
-    if (place.dentry) {
-      const bool directory = place.dentry->type == format::DIRECTORY;
-      if (place.whole() && directory == path.directory) {
-        TRY_ASSIGN(found.inode, tables.find_inode(place.dentry->inode));
-        if (found.inode && with_facts == WithFacts::kYes) {
-          TRY_ASSIGN(found.facts, objects.facts(*found.inode));
-        }
+    found.inode = std::move(resolved.inode);
+    if (found.inode && with_facts == WithFacts::kYes) {
+      TRY_ASSIGN(found.facts, objects.facts(*found.inode));
+    }
+    const bool never_listed = innermost.has_lower() && innermost.lower().listed_ns() == 0;
+    if (never_listed && !found.inode) {
+      if (resolved.path && !place.dentry) {
+        found.ask_lower.emplace(place.directory, resolved.path->names[place.depth]);
+      } else {
+        found.needs_listing = place.directory;
       }
-    } else if (innermost.has_lower() && innermost.lower().listed_ns() == 0) {
-      found.ask_lower.emplace(place.directory, path.names[place.depth]);
     }
     if (innermost.has_lower() && sync_interval_ >= Duration::zero() &&
         innermost.lower().listed_ns() + sync_interval_.count() <= tables.now_ns())
@@ -155,57 +156,67 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
       [&](Tables& tables) -> Result<ObjectCommitted> {
         ObjectTables objects(tables);
         TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
-        TRY_ASSIGN(const KeyPath path, KeyPath::parse(key));
-        TRY_ASSIGN(auto place, objects.walk(top, path));
+        TRY_ASSIGN(auto resolved, objects.resolve(top, key));
         ObjectCommitted committed;
         const MountId mount(top.lower().mount());
         if (put.upload) {
           TRY_ASSIGN(const auto upload, objects.load_upload(mount, key, put.upload->id));
           TRY(objects.erase_upload(mount, key, put.upload->id, upload));
         }
-        std::optional<Inode> there;
-        if (place.dentry) {
-          TRY_ASSIGN(there, tables.find_inode(place.dentry->inode));
-        }
-        if (place.dentry && (!place.whole() || is_directory(*there) != path.directory)) {
-          return fail(ErrorCode::kNotSupported, "'" + std::string(key) + "' has both a file and a directory in its way");
-        }
-        if (path.directory && put.size != 0)
-          return fail(ErrorCode::kNotSupported, "'" + std::string(key) + "' ends in '/' and has content");
+        std::optional<Inode>& there = resolved.inode;
         const InodeId there_id(there ? there->id() : 0);
         if (there_id != incumbent.inode.value_or(InodeId(0)))
           return fail(ErrorCode::kStale, "'" + std::string(key) + "' is another object by now");
         TRY(guard(there));
 
-        TRY_ASSIGN(Inode parent, objects.make_parents(path, place, put, next_id, committed.changed));
-        const InodeId parent_id(parent.id());
+        const bool directory = resolved.path && resolved.path->directory && put.size == 0 && !resolved.blocked;
+        const bool shadow = resolved.blocked || (resolved.path->directory && put.size != 0);
         Inode inode;
-        if (path.directory) {
+        if (resolved.in_shadow) {
+          TRY_ASSIGN(committed.replaced, objects.remove_shadow(mount, *there, incumbent.in_use));
+        } else if (there && shadow) {
+          // What is put under the directory's key takes the place of the directory's own object.
+          TRY(objects.erase_marker(*there));
+        } else if (there && !directory) {
+          TRY_ASSIGN(committed.replaced,
+                     tables.remove_entry(resolved.place.directory, resolved.path->names.back(), *resolved.place.dentry,
+                                         incumbent.in_use == InUse::kYes));
+        }
+        if (committed.replaced) {
+          TRY(objects.spare_replaced(mount, key, kReplacedGraceNs));
+          committed.replaced->erases_object = false;
+        }
+        if (directory) {
           committed.takes_local_file = false;
-          if (there) {
-            inode = *std::move(there);
+          if (there && !resolved.in_shadow) {
+            inode = *there;
             inode.set_ctime_ns(std::max(inode.ctime_ns(), tables.now_ns()));
             inode.set_attributes_version(inode.attributes_version() + 1);
+          } else if (resolved.place.dentry) {
+            TRY_ASSIGN(inode, tables.load_inode(resolved.place.dentry->inode));
+            inode.set_attributes_version(inode.attributes_version() + 1);
           } else {
-            TRY_ASSIGN(inode, objects.make_directory(parent, path.names.back(), put, id));
-            committed.changed.emplace_back(parent_id, path.names.back());
+            TRY_ASSIGN(const Inode parent, objects.make_parents(*resolved.path, resolved.place, put, next_id, committed.changed));
+            TRY_ASSIGN(inode, objects.make_directory(parent, resolved.path->names.back(), put, id));
+            committed.changed.emplace_back(InodeId(parent.id()), resolved.path->names.back());
           }
         } else {
-          if (there) {
-            TRY_ASSIGN(committed.replaced,
-                       tables.remove_entry(parent_id, path.names.back(), *place.dentry, incumbent.in_use == InUse::kYes));
-            TRY(objects.spare_replaced(mount, key, kReplacedGraceNs));
-            committed.replaced->erases_object = false;
-          }
-          TRY(Tables::check_free_name(parent, path.names.back()));
-          inode = tables.make_inode(id, format::REGULAR, parent_id, path.names.back(), put.file_permissions,
-                                    put.caller.uid, group_of_child(parent, put.caller));
-          if (there && there->type() == format::REGULAR) {
-            inode.set_permissions(there->permissions());
-            inode.set_uid(there->uid());
-            inode.set_gid(there->gid());
+          if (shadow) {
+            inode = objects.make_shadow(top, key, id, put);
           } else {
-            TRY(tables.inherit_acl(parent, put.caller, inode));
+            const std::string& name = resolved.path->names.back();
+            TRY_ASSIGN(const Inode parent, objects.make_parents(*resolved.path, resolved.place, put, next_id, committed.changed));
+            TRY(Tables::check_free_name(parent, name));
+            inode = tables.make_inode(id, format::REGULAR, InodeId(parent.id()), name, put.file_permissions,
+                                      put.caller.uid, group_of_child(parent, put.caller));
+            if (there && there->type() == format::REGULAR) {
+              inode.set_permissions(there->permissions());
+              inode.set_uid(there->uid());
+              inode.set_gid(there->gid());
+            } else {
+              TRY(tables.inherit_acl(parent, put.caller, inode));
+            }
+            committed.changed.emplace_back(InodeId(parent.id()), name);
           }
           inode.set_local_file(put.local_file.value());
           tables.set_size(inode, put.size);
@@ -213,14 +224,13 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
           inode.set_content_ctime_ns(put.content_ctime_ns);
           inode.set_content_version(inode.generation());
           if (there) inode.set_ctime_ns(std::max(inode.ctime_ns(), object_modified_ns(*there)));
-          committed.changed.emplace_back(parent_id, path.names.back());
         }
         if (put.attributes.permissions) inode.set_permissions(*put.attributes.permissions & 07777);
         if (put.attributes.uid) inode.set_uid(*put.attributes.uid);
         if (put.attributes.gid) inode.set_gid(*put.attributes.gid);
         if (put.attributes.mtime_ns) inode.set_mtime_ns(*put.attributes.mtime_ns);
         inode.set_attributes_unknown(false);
-        if (!path.directory) inode.mutable_object()->set_etag(put.etag);
+        if (!directory) inode.mutable_object()->set_etag(put.etag);
         inode.mutable_object()->set_content_version(inode.content_version());
         objects.put_facts(inode, put.facts);
         if (put.upload) objects.put_parts(inode, put.upload->parts);
@@ -244,12 +254,10 @@ Result<Inode> ObjectNamespace::change(std::string_view bucket, std::string_view 
       [&](Tables& tables) -> Result<Inode> {
         ObjectTables objects(tables);
         TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
-        TRY_ASSIGN(const KeyPath path, KeyPath::parse(key));
-        TRY_ASSIGN(const auto place, objects.walk(top, path));
-        const auto absent = [&] { return fail(ErrorCode::kNotFound, "no object '" + std::string(key) + "'"); };
-        if (!place.dentry || !place.whole() || (place.dentry->type == format::DIRECTORY) != path.directory) return absent();
-        TRY_ASSIGN(Inode inode, tables.load_inode(place.dentry->inode));
-        if (!is_object(inode)) return absent();
+        TRY_ASSIGN(auto resolved, objects.resolve(top, key));
+        if (!resolved.inode || !is_object(*resolved.inode))
+          return fail(ErrorCode::kNotFound, "no object '" + std::string(key) + "'");
+        Inode& inode = *resolved.inode;
         TRY_ASSIGN(auto facts, objects.facts(inode));
         TRY(change(inode, facts));
         objects.put_facts(inode, facts);
@@ -267,28 +275,30 @@ Result<ObjectErased> ObjectNamespace::erase(std::string_view bucket, std::string
       [&](Tables& tables) -> Result<ObjectErased> {
         ObjectTables objects(tables);
         TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
-        TRY_ASSIGN(const KeyPath path, KeyPath::parse(key));
-        TRY_ASSIGN(const auto place, objects.walk(top, path));
+        TRY_ASSIGN(auto resolved, objects.resolve(top, key));
         ObjectErased erased;
-        std::optional<Inode> there;
-        if (place.dentry && place.whole() && (place.dentry->type == format::DIRECTORY) == path.directory) {
-          TRY_ASSIGN(there, tables.find_inode(place.dentry->inode));
-        }
+        std::optional<Inode>& there = resolved.inode;
         const InodeId there_id(there ? there->id() : 0);
         if (there_id != incumbent.inode.value_or(InodeId(0)))
           return fail(ErrorCode::kStale, "'" + std::string(key) + "' is another object by now");
         TRY(guard(there));
         if (!there || !is_object(*there)) return erased;
-        InodeId emptied = place.directory;
-        if (path.directory) {
+        if (resolved.in_shadow) {
+          TRY_ASSIGN(erased.unlinked, objects.remove_shadow(MountId(top.lower().mount()), *there, incumbent.in_use));
+          erased.erases_object = erased.unlinked->erases_object;
+          return erased;
+        }
+        InodeId emptied = resolved.place.directory;
+        if (resolved.path->directory) {
           TRY_ASSIGN(erased.erases_object, objects.erase_marker(*there));
           erased.unlinked = Unlinked{.inode = there_id, .type = format::DIRECTORY};
           emptied = there_id;
         } else {
-          TRY_ASSIGN(erased.unlinked, tables.remove_entry(place.directory, path.names.back(), *place.dentry,
+          const std::string& name = resolved.path->names.back();
+          TRY_ASSIGN(erased.unlinked, tables.remove_entry(emptied, name, *resolved.place.dentry,
                                                           incumbent.in_use == InUse::kYes));
-          tables.touch_directory(place.directory, tables.now_ns());
-          erased.changed.emplace_back(place.directory, path.names.back());
+          tables.touch_directory(emptied, tables.now_ns());
+          erased.changed.emplace_back(emptied, name);
           erased.erases_object = erased.unlinked->erases_object;
         }
         TRY(objects.prune(emptied, erased.changed));

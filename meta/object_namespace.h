@@ -9,6 +9,10 @@
 // store's when it was found, kept when the object is copied elsewhere; else, of content that POSIX wrote, a digest of volume,
 // inode and version of the content, and "-0". Not there is a file that was never committed.
 //
+// Keys that no path can show (`a` beside `a/b`, empty names, `.` and `..`, names over 255 bytes, `a/` with content) are objects of
+// the shadow: inodes without a name, found by their key alone and persisted under it. When the names have room for one, it gets
+// its name: see promote(). A directory that moves leaves behind those under its old path.
+//
 // Threads, errors and crashes as meta/namespace.h; besides: kNotFound with is_no_bucket() where the bucket is missing, with
 // is_no_upload() where the upload is.
 #pragma once
@@ -55,6 +59,8 @@ struct KeyFound {
   format::ObjectFacts facts;       // of `inode`, if asked for
   // This directory was never listed completely: it may have the name all the same.
   std::optional<std::pair<InodeId, std::string>> ask_lower;
+  // The same of a key that no path can show: listing the directory tells.
+  std::optional<InodeId> needs_listing;
   // The innermost directory found, when its listing is older than metadata.sync.interval.
   std::optional<InodeId> refresh_due;
 };
@@ -142,7 +148,6 @@ class ObjectNamespace {
   // `sync_interval` as of the namespace, which must outlive it.
   ObjectNamespace(Namespace& names, Duration sync_interval) : names_(names), sync_interval_(sync_interval) {}
 
-  // What the key leads to. kInvalid: a key that no path can show.
   Result<KeyFound> find(std::string_view bucket, std::string_view key, WithFacts with_facts);
   // An inode and what its object has besides.
   struct Loaded {
@@ -168,6 +173,18 @@ class ObjectNamespace {
 
   // One snapshot, in the byte order of keys.
   Result<ObjectPage> list(const ObjectQuery& query);
+
+  // --- the shadow: object_shadow.cc
+  Result<bool> has_shadows();
+  struct ShadowPage {
+    std::vector<std::string> keys;
+    bool more = false;
+  };
+  // Keys of the shadow from `from` on.
+  Result<ShadowPage> shadows(std::string_view bucket, std::string_view from);
+  // Gives the object its name, if there is room for it by now; one whose name a file has taken gets another beside it. Returns the
+  // names that lead elsewhere now.
+  Result<ChangedNames> promote(std::string_view bucket, std::string_view key, const ObjectPut& defaults);
 
   // --- uploads: object_uploads.cc. Their local files belong to the volume until they are removed here.
   struct Upload {

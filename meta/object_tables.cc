@@ -99,6 +99,7 @@ Result<bool> ObjectTables::erase_marker(Inode& directory) {
   directory.clear_claimed_key();
   directory.clear_claimed_mount();
   directory.clear_claimed_sidecar();
+  directory.clear_marker_mtime_ns();
   directory.set_attributes_unknown(false);
   directory.set_persisted_attributes_version(directory.attributes_version());
   put_facts(directory, {});

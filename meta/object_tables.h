@@ -45,6 +45,23 @@ class ObjectTables {
   // Up to the last name, one that is missing, or one on the way that is no directory.
   Result<Place> walk(const Inode& bucket, const KeyPath& path);
 
+  // --- the shadow: objects that no path shows
+  Result<std::optional<Inode>> find_shadow(MountId mount, std::string_view key,
+                                           kv::Isolation isolation = kv::Isolation::kSerializable);
+  // A new one, with times of now.
+  Inode make_shadow(const Inode& bucket, std::string_view key, InodeId id, const ObjectPut& put);
+  Result<Unlinked> remove_shadow(MountId mount, Inode inode, InUse in_use);
+
+  // What a key leads to. Of a directory's key the shadow is asked first, of others the names.
+  struct Resolved {
+    std::optional<KeyPath> path;  // absent: no path can show the key
+    Place place;                  // without a path: as far as names lead
+    std::optional<Inode> inode;
+    bool in_shadow = false;       // the inode is
+    bool blocked = false;         // the names have no room for the key
+  };
+  Result<Resolved> resolve(const Inode& bucket, std::string_view key);
+
   using NextId = std::function<Result<InodeId>()>;
   // Makes the directories that are missing; returns the one for the last name. `place` leads there then.
   Result<Inode> make_parents(const KeyPath& path, Place& place, const ObjectPut& put, const NextId& next_id,
@@ -80,6 +97,8 @@ class ObjectTables {
   Result<void> spare_replaced(MountId mount, std::string_view key, int64_t grace_ns);
 
  private:
+  Result<Place> walk_showable(const Inode& bucket, std::string_view key);
+
   Tables& tables_;
 };
 

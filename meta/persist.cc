@@ -98,6 +98,17 @@ Result<Claim> Namespace::claim(InodeId inode) {
       TRY_ASSIGN(claim.facts, ObjectTables(tables).facts(record));
     }
 
+    if (is_directory(record)) {
+      // An object that was put under the directory's key stands for it.
+      TRY_ASSIGN(const auto shadow, tables.txn().get(format::shadow_key(claim.mount, claim.key)));
+      if (shadow) {
+        tables.dequeue(record);
+        record.set_persisted_attributes_version(record.attributes_version());
+        tables.put_inode(record);
+        return std::optional<Claim>{};
+      }
+    }
+
     const bool at_home = record.has_home() && record.home().key() == claim.key;
     TRY_ASSIGN(const auto owner, tables.find_owner(claim.mount, claim.key));
     if (owner && owner->inode() != 0 && owner->inode() != inode.value()) {
@@ -363,11 +374,24 @@ Result<void> Namespace::record_conflict(InodeId inode, MountId mount, std::strin
     if (!found) return fail(ErrorCode::kNotFound);
     const Inode& record = *found;
     const InodeId parent(record.parent());
-    TRY_ASSIGN(const auto existing, tables.find_dentry(parent, conflict_name));
-    if (existing) return {};
+    ObjectTables objects(tables);
+    if (record.shadow()) {
+      TRY_ASSIGN(const auto existing, objects.find_shadow(mount, conflict_key));
+      if (existing) return {};
+    } else {
+      TRY_ASSIGN(const auto existing, tables.find_dentry(parent, conflict_name));
+      if (existing) return {};
+    }
     TRY_ASSIGN(const auto owner, tables.find_owner(mount, conflict_key));
     tables.erase_owner(mount, conflict_key, owner);
-    Inode kept = tables.make_inode(id, format::REGULAR, parent, conflict_name, record.permissions(), record.uid(),
+    Inode bucket;
+    if (record.shadow()) {
+      TRY_ASSIGN(bucket, tables.load_inode(parent));
+    }
+    Inode kept = record.shadow() ? objects.make_shadow(bucket, conflict_key, id,
+                                                       {.caller = {.uid = record.uid(), .gid = record.gid()},
+                                                        .file_permissions = record.permissions()})
+                                 : tables.make_inode(id, format::REGULAR, parent, conflict_name, record.permissions(), record.uid(),
                                    record.gid());
     kept.set_mtime_ns(mtime_ns);
     tables.set_size(kept, size);

@@ -487,7 +487,7 @@ void Tables::set_size(Inode& inode, uint64_t size) {
   if (delta == 0) return;
   inode.set_size(size);
   count(kByteCount, delta);
-  if (inode.links() != 0) txn_.add(format::directory_bytes_key(InodeId(inode.parent())), delta);
+  if (inode.links() != 0 && !inode.shadow()) txn_.add(format::directory_bytes_key(InodeId(inode.parent())), delta);
   if (inode.queued() != format::NOT_QUEUED) count(kDirtyByteCount, delta);
 }
 
@@ -692,9 +692,14 @@ Result<Unlinked> Tables::remove_entry(InodeId parent, std::string_view name, Den
   erase_dentry(parent, name, dentry.type);
   if (dentry.type != format::DIRECTORY && inode.links() > 1) return remove_one_name(std::move(inode), parent, name);
   count_entry(parent, inode, -1);
+  return end_inode(std::move(inode), in_use);
+}
+
+Result<Unlinked> Tables::end_inode(Inode inode, bool in_use) {
+  const InodeId id(inode.id());
   dequeue(inode);
   set_transient(inode, false);
-  Unlinked unlinked{.inode = id, .type = dentry.type};
+  Unlinked unlinked{.inode = id, .type = inode.type()};
   if (in_use) {
     inode.set_links(0);
     inode.set_ctime_ns(now_ns_);

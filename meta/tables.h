@@ -157,6 +157,9 @@ class Tables {
   // orphan while in use. kNotEmpty for a directory with entries.
   Result<Unlinked> remove_entry(InodeId parent, std::string_view name, DentryRef dentry, bool in_use);
 
+  // The inode has no name any more: off the queue, keys given up, record erased, or kept as an orphan while in use.
+  Result<Unlinked> end_inode(Inode inode, bool in_use);
+
   void count(std::string_view counter, int64_t delta);
 
  private:

@@ -109,7 +109,7 @@ Result<void> Namespace::make_directory_sums(kv::Kv& kv) {
   };
   TRY(for_each_row(kv, format::inode_range(), [&](const std::string&, const std::string& value) -> Result<void> {
     TRY_ASSIGN(const auto inode, format::decode<Inode>(value));
-    if (is_further_name(inode) || inode.links() == 0 || InodeId(inode.id()) == kRootInode) return {};
+    if (is_further_name(inode) || inode.links() == 0 || inode.shadow() || InodeId(inode.id()) == kRootInode) return {};
     const InodeId parent(inode.parent());
     if (is_directory(inode))
       return add_row(format::subdirectory_key(parent, inode.name()), static_cast<int64_t>(inode.id()));

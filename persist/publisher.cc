@@ -91,7 +91,10 @@ Result<Publisher::Standing> Publisher::inspect(const meta::Claim& claim, const u
 }
 
 Result<void> Publisher::keep_foreign(const meta::Claim& claim, ufs::UnderStore& store, const ufs::ObjectHead& head) {
-  const std::string name = conflict_name(claim.inode.name(), head.info.etag);
+  // An object that no path shows has its whole key for a name.
+  const std::string& own_name = claim.inode.name();
+  const std::string name = conflict_name(claim.inode.shadow() ? own_name.substr(own_name.rfind('/') + 1) : own_name,
+                                         head.info.etag);
   const std::string key = sibling_key(claim.key, name);
   auto etag = store.copy(claim.key, key,
                          {.source_if_match = head.info.etag, .conditions = {.if_none_match = true}},

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/failpoint.h"
+#include "base/log.h"
 #include "base/no_wait.h"
 #include "volume/file_version.h"
 #include "volume/object_conditions.h"
@@ -99,6 +100,11 @@ Result<meta::KeyFound> LocalObjects::locate(const ObjectName& name, meta::WithFa
       // Each directory on the way may have to be asked once.
       if (tries > name.key.size() + kObjectTries) return fail(moving_target(name));
       TRY(parts_.lower.load_name(found.ask_lower->first, found.ask_lower->second, ufs_deadline()));
+      continue;
+    }
+    if (found.needs_listing) {
+      TRY(NoWait::check());
+      TRY(parts_.lower.load_directory(*found.needs_listing, ufs_deadline()));
       continue;
     }
     if (!found.refresh_due || refreshed == found.refresh_due) return found;
@@ -231,7 +237,7 @@ Result<Object> LocalObjects::commit(const ObjectName& name, pages::LocalFile& lo
                       .etag = facts.etag,
                       .facts = to_record(facts.headers, facts.tags, facts.checksum),
                       .attributes = attributes_of(facts.headers),
-                      .caller = {.uid = options_.objects.uid, .gid = options_.objects.gid},
+                      .caller = defaults().caller,
                       .file_permissions = options_.objects.file_permissions,
                       .directory_permissions = options_.objects.directory_permissions,
                       .upload = std::move(upload)};
@@ -242,6 +248,7 @@ Result<Object> LocalObjects::commit(const ObjectName& name, pages::LocalFile& lo
   const bool known = committed ? committed->takes_local_file : committed.error() == ErrorCode::kMayHaveHappened;
   if (made != nullptr && known) made->give_away();
   TRY(committed);
+  if (committed->inode.shadow()) shadows_found();
   TRY(failpoint("objects.committed"));
   announce(committed->changed);
   const bool waits = durability == ObjectDurability::kPersist || persists_first(committed->policy);
@@ -283,6 +290,64 @@ Result<meta::ObjectCommitted> LocalObjects::commit_once(const ObjectName& name, 
   return fail(moving_target(name));
 }
 
+meta::ObjectPut LocalObjects::defaults() const {
+  return {.caller = {.uid = options_.objects.uid, .gid = options_.objects.gid},
+          .file_permissions = options_.objects.file_permissions,
+          .directory_permissions = options_.objects.directory_permissions};
+}
+
+Result<void> LocalObjects::start() {
+  TRY_ASSIGN(const bool any, objects_.has_shadows());
+  if (!any) return {};
+  shadows_found();
+  TRY_ASSIGN(const auto known, buckets());
+  for (const Bucket& bucket : known) promote_below(bucket.name, "");
+  return {};
+}
+
+bool LocalObjects::fill_room(const meta::ChangedNames& changed) {
+  bool promoted = false;
+  for (const auto& [directory, name] : changed) {
+    const auto path = parts_.names.path_of(directory);
+    if (!path || *path == "/") continue;
+    const size_t slash = path->find('/', 1);
+    const std::string bucket = path->substr(1, slash == std::string::npos ? slash : slash - 1);
+    const std::string key = (slash == std::string::npos ? "" : path->substr(slash + 1) + '/') + name;
+    promoted |= promote(bucket, key);
+    promoted |= promote_below(bucket, key + '/');
+  }
+  return promoted;
+}
+
+bool LocalObjects::promote_below(std::string_view bucket, const std::string& prefix) {
+  bool promoted = false;
+  std::string from = prefix;
+  for (bool more = true; more;) {
+    const auto page = objects_.shadows(bucket, from);
+    if (!page) {
+      log_warn("objects.shadow_unreadable", {{"bucket", bucket}, {"error", page.error()}});
+      return promoted;
+    }
+    more = page->more;
+    for (const std::string& key : page->keys) {
+      if (!key.starts_with(prefix)) return promoted;
+      promoted |= promote(bucket, key);
+      from = key + '\0';
+    }
+  }
+  return promoted;
+}
+
+bool LocalObjects::promote(std::string_view bucket, std::string_view key) {
+  const auto changed = objects_.promote(bucket, key, defaults());
+  if (!changed) {
+    log_warn("objects.promotion_failed", {{"bucket", bucket}, {"key", key}, {"error", changed.error()}});
+    return false;
+  }
+  announce(*changed);
+  return !changed->empty();
+}
+
 void LocalObjects::announce(const meta::ChangedNames& changed) {
   CacheListener* const listener = parts_.listener.load();
   if (listener == nullptr) return;
@@ -316,6 +381,7 @@ Result<void> LocalObjects::erase_object(const ObjectName& name, const ObjectCond
     }
     removal.reset();
     announce(erased->changed);
+    make_room(erased->changed);
     return {};
   }
   return fail(moving_target(name));

@@ -109,6 +109,19 @@ class LocalObjects final : public Objects {
   Result<std::vector<ObjectUpload>> uploads(std::string_view bucket, std::string_view prefix, std::string_view key_after,
                                             std::string_view id_after, size_t uploads_max) override;
 
+  // Once, before anything else.
+  Result<void> start();
+
+  // Names that lead elsewhere now may make room for objects that no path led to: those get their names.
+  void make_room(const meta::ChangedNames& changed) {
+    if (has_shadows_.load(std::memory_order_relaxed)) fill_room(changed);
+  }
+  // The same of a name that nothing has. Whether something has it now.
+  bool settle_name(InodeId directory, std::string_view name) {
+    return has_shadows_.load(std::memory_order_relaxed) && fill_room({{directory, std::string(name)}});
+  }
+  void shadows_found() { has_shadows_.store(true, std::memory_order_relaxed); }
+
   // Forgets uploads that were begun longer ago than ObjectsOptions::upload_abandoned_after.
   void abort_abandoned_uploads();
   // Whether the local file is being filled, and the metadata does not know of it yet.
@@ -151,6 +164,10 @@ class LocalObjects final : public Objects {
                                             const meta::ObjectGuard& guard, kv::Durability durability);
   Result<void> erase_object(const ObjectName& name, const ObjectConditions& conditions, kv::Durability durability);
   void announce(const meta::ChangedNames& changed);
+  meta::ObjectPut defaults() const;
+  bool fill_room(const meta::ChangedNames& changed);
+  bool promote_below(std::string_view bucket, const std::string& prefix);
+  bool promote(std::string_view bucket, std::string_view key);
 
   // --- object_copy.cc
   Result<Object> change_facts(const ObjectName& name, const CopyOptions& options);
@@ -179,6 +196,7 @@ class LocalObjects final : public Objects {
   const VolumeOptions& options_;
   meta::ObjectNamespace objects_;
 
+  std::atomic<bool> has_shadows_ = false;  // there are objects that no path leads to, or there were
   mutable std::mutex mutex_;  // leaf
   std::set<LocalFileId> being_filled_;
   std::map<uint64_t, std::weak_ptr<Upload>> uploads_;

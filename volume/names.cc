@@ -75,6 +75,10 @@ Result<std::optional<meta::Inode>> LocalVolume::find(InodeId parent, std::string
       TRY_ASSIGN(found, names_->find(parent, name));
     }
   }
+  // An object that no path led to may have it now.
+  if (!found.inode && objects_->settle_name(parent, name)) {
+    TRY_ASSIGN(found, names_->find(parent, name));
+  }
   return std::move(found.inode);
 }
 
@@ -210,14 +214,19 @@ Result<void> LocalVolume::unlink(InodeId parent, std::string_view name) {
 }
 
 Result<bool> LocalVolume::unlink_known(InodeId parent, std::string_view name) {
-  const auto held = name_locks_.lock(parent, name);
-  TRY_ASSIGN(const auto found, names_->find(parent, name));
-  if (!found.inode) return false;
-  if (meta::is_directory(*found.inode)) return fail(ErrorCode::kIsDirectory);
-  TRY_ASSIGN(auto removal, files_->begin_removal(InodeId(found.inode->id())));
-  TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use()));
-  files_->finish_removal(std::move(removal), unlinked);
-  if (found.refresh_due) lower_->refresh_in_background(parent);
+  bool refresh_due = false;
+  {
+    const auto held = name_locks_.lock(parent, name);
+    TRY_ASSIGN(const auto found, names_->find(parent, name));
+    if (!found.inode) return false;
+    if (meta::is_directory(*found.inode)) return fail(ErrorCode::kIsDirectory);
+    TRY_ASSIGN(auto removal, files_->begin_removal(InodeId(found.inode->id())));
+    TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use()));
+    files_->finish_removal(std::move(removal), unlinked);
+    refresh_due = found.refresh_due;
+  }
+  objects_->settle_name(parent, name);
+  if (refresh_due) lower_->refresh_in_background(parent);
   return true;
 }
 
@@ -226,9 +235,12 @@ Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name
   if (!found) return fail(ErrorCode::kNotFound);
   if (!meta::is_directory(*found)) return fail(ErrorCode::kNotDirectory);
   TRY(list_lower(*found));  // what only the bucket knows keeps it from being empty
-  const auto held = name_locks_.lock(parent, name);
-  TRY_ASSIGN(const auto unlinked, names_->remove_directory(parent, name, meta::InUse::kNo));
-  if (unlinked.erases_object) persister_->wake_for_erasures();
+  {
+    const auto held = name_locks_.lock(parent, name);
+    TRY_ASSIGN(const auto unlinked, names_->remove_directory(parent, name, meta::InUse::kNo));
+    if (unlinked.erases_object) persister_->wake_for_erasures();
+  }
+  objects_->settle_name(parent, name);
   return {};
 }
 
@@ -249,6 +261,7 @@ Result<void> LocalVolume::remove_tree(InodeId parent, std::string_view name) {
     }
   }
   if (CacheListener* listener = listener_.load()) listener->entry_changed(parent, name);
+  objects_->settle_name(parent, name);
   remover_->wake();
   return {};
 }
@@ -294,6 +307,7 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
   } else {
     persister_->wake_for_files(meta::Urgency::kOrdinary);
   }
+  if (mode != meta::RenameMode::kExchange) objects_->settle_name(parent, name);
   if (!renamed.policy_needs_persist) return {};
   const Deadline deadline = ufs_deadline();
   TRY(await_persisted(renamed.moved, deadline));

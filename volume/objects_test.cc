@@ -378,6 +378,82 @@ TEST_F(ObjectsTest, content_that_posix_writes_has_no_parts) {
   EXPECT_EQ(volume_.fsck(), "");
 }
 
+TEST_F(ObjectsTest, what_no_path_can_show_gets_its_name_when_there_is_room) {
+  put("a/b", "below");
+  put("a", "beside");
+  put("a//c", "never");
+  EXPECT_EQ(volume_.list(volume_.find(volume_.root(), "a")), (std::vector<std::string>{"b"}));
+  volume_.drain();
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"a", "a//c", "a/b"}));
+  const InodeId a = volume_.find(volume_.root(), "a");
+  testing::must(volume_->unlink(a, "b"));
+  testing::must(volume_->remove_directory(volume_.root(), "a"));
+  EXPECT_EQ(read_file(volume_.find(volume_.root(), "a")), "beside");
+  EXPECT_EQ(keys(), (std::vector<std::string>{"a", "a//c"}));
+  // The other way round.
+  put("a/x/y", "below");
+  EXPECT_EQ(keys(), (std::vector<std::string>{"a", "a//c", "a/x/y"}));
+  testing::must(volume_->unlink(volume_.root(), "a"));
+  const InodeId x = volume_.find(volume_.find(volume_.root(), "a"), "x");
+  EXPECT_EQ(read_file(volume_.find(x, "y")), "below");
+  volume_.drain();
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"a//c", "a/x/y"}));
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+TEST_F(ObjectsTest, a_directory_that_moves_makes_room_and_leaves_the_shadow_behind) {
+  put("a/b", "below");
+  put("a", "beside");
+  put("a/", "under the slash");
+  testing::must(volume_->rename(volume_.root(), "a", volume_.root(), "z", meta::RenameMode::kReplace));
+  EXPECT_EQ(keys(), (std::vector<std::string>{"a", "a/", "z/b"}));
+  EXPECT_EQ(get("a"), "beside");
+  EXPECT_EQ(get("a/"), "under the slash");
+  EXPECT_EQ(read_file(volume_.find(volume_.root(), "a")), "beside");
+  restart();
+  volume_.drain();
+  EXPECT_EQ(keys(), (std::vector<std::string>{"a", "a/", "z/b"}));
+  EXPECT_EQ(volume_.keys(), (std::vector<std::string>{"a", "a/", "z/b"}));
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+TEST_F(ObjectsTest, keys_of_the_bucket_that_no_path_can_show_are_objects) {
+  const std::vector<std::string> sorted = {"/", "//a", "a", "a/", "a/./c", "a//b", "a/b", "a/b/c"};
+  testing::MemoryVolume fresh;
+  for (const auto& key : sorted) fresh.put_object(key, "content of " + key, {.user = {{"k", "v"}}});
+  fresh.start();
+  const auto list = [&] {
+    std::vector<std::string> keys;
+    for (const auto& entry : testing::must(fresh->objects().list({.bucket = "s3"})).objects) keys.push_back(entry.key);
+    return keys;
+  };
+  EXPECT_EQ(list(), sorted);
+  for (const auto& key : sorted) {
+    bool not_modified = false;
+    const auto reader = fresh->objects().open(name(key), {}, &not_modified);
+    ASSERT_TRUE(reader.has_value()) << key << ": " << reader.error().to_string();
+    EXPECT_EQ((*reader)->object().headers.user.at("k"), "v");
+    std::string content(100, '\0');
+    content.resize(testing::must((*reader)->read(0, std::as_writable_bytes(std::span(content)))));
+    EXPECT_EQ(content, "content of " + key);
+  }
+  for (const std::string key : {"a//b", "/", "a"}) testing::must(fresh->objects().erase(name(key), {}, ObjectDurability::kSync));
+  EXPECT_EQ(list(), (std::vector<std::string>{"//a", "a/", "a/./c", "a/b", "a/b/c"}));
+  fresh.drain();
+  EXPECT_EQ(fresh.keys(), (std::vector<std::string>{"//a", "a/", "a/./c", "a/b", "a/b/c"}));
+  EXPECT_EQ(fresh.fsck(), "");
+  // What others remove or replace meanwhile is so when it is looked at.
+  testing::MemoryVolume other;
+  for (const char* key : {"x//gone", "x//kept"}) other.put_object(key, "first");
+  other.start();
+  EXPECT_EQ(testing::must(other->objects().list({.bucket = "s3"})).objects.size(), 2u);
+  testing::must(other.bucket.erase("x//gone", {}, other.later()));
+  bool not_modified = false;
+  EXPECT_TRUE(failed_with(other->objects().head(name("x//gone"), {}, &not_modified), ErrorCode::kNotFound));
+  EXPECT_EQ(testing::must(other->objects().list({.bucket = "s3"})).objects.size(), 1u);
+  EXPECT_EQ(other.fsck(), "");
+}
+
 // A second volume over the same bucket shows the objects that the first one persisted.
 class RebuiltObjectsTest : public ObjectsTest {
  protected:

@@ -414,7 +414,8 @@ Result<format::Home> OpenFiles::find_home(const Content& content, const format::
   if (LocalFileId(inode.local_file()) != content.id()) return fail(ErrorCode::kStale, what + " is another version now");
   if (!moved(inode)) {
     // The bucket knows better than the namespace: somebody changed or removed the object there.
-    TRY(lower_.refresh(InodeId(inode.parent()), Deadline::after(options_.ufs_timeout)));
+    const Deadline deadline = Deadline::after(options_.ufs_timeout);
+    TRY(inode.shadow() ? lower_.refresh_shadow(inode, deadline) : lower_.refresh(InodeId(inode.parent()), deadline));
     loaded = names_.load(content.inode());
     if (!loaded.has_value() && loaded.error() != ErrorCode::kNotFound) return fail(loaded.error());
     if (loaded.has_value()) inode = *std::move(loaded);

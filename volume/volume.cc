@@ -73,10 +73,10 @@ LocalVolume::~LocalVolume() {
     if (const auto store = stores_.find(mount).store) store->stop();
   }
   remover_.reset();
-  objects_.reset();
   held_.clear();
   files_.reset();
-  lower_.reset();  // its threads wake the persister
+  lower_.reset();  // its threads wake the persister, and tell the objects of what they found
+  objects_.reset();
 }
 
 Result<void> LocalVolume::start() {
@@ -93,6 +93,7 @@ Result<void> LocalVolume::start() {
                                 {"quarantined", recovered.quarantined},
                                 {"held_open", held_.size()}});
   TRY(mounts_.open());
+  TRY(objects_->start());
   if (recovered.local_files_left) {
     recovered_ = false;
     recovery_ = std::thread([this] { recover_local_files(); });
@@ -182,6 +183,8 @@ Result<void> LocalVolume::set_rules_document(std::string_view json) {
 
 void LocalVolume::lower_changed(const meta::Namespace::LowerChanges& changes) {
   for (const LocalFileId local : changes.stale_local_files) pages_.remove(local);
+  if (changes.shadows_found) objects_->shadows_found();
+  objects_->make_room(changes.entries_changed);
   if (!changes.content_changed.empty()) persister_->wake();  // other names of it may have been queued
   CacheListener* const listener = listener_.load();
   if (listener == nullptr) return;

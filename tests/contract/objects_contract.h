@@ -534,6 +534,73 @@ TYPED_TEST_P(ObjectsContract, a_page_that_is_just_full_is_not_said_to_go_on) {
   EXPECT_TRUE(this->list({.delimiter = "/", .entries_max = 2}).more);
 }
 
+// --- keys that no path can show
+
+TYPED_TEST_P(ObjectsContract, any_key_is_an_object) {
+  const std::string long_name(300, 'x');
+  std::vector<std::string> sorted = {"a", "a/b", "a/b/c", "a/b/c/", "a//", "a//b", "/", "//", "/lead", ".", "..", "./a", "../a",
+                                     "d/../e", "d/./e", "trail/", "trail", long_name, "d/" + long_name,
+                                     "d/" + long_name + "/e", "z/", "z/y", "z"};
+  std::ranges::sort(sorted);
+  // In this and in the other order, so that each is in the way of each.
+  for (const bool forward : {true, false}) {
+    std::vector<std::string> order = sorted;
+    if (!forward) std::ranges::reverse(order);
+    for (const auto& key : order) this->put(key, "content of " + key);
+    EXPECT_EQ(this->keys(), sorted);
+    for (const uint32_t entries_max : {1u, 2u, 3u, 7u}) EXPECT_EQ(this->paged({}, entries_max), sorted) << entries_max;
+    for (const auto& key : sorted) {
+      EXPECT_EQ(this->get(key), "content of " + key);
+      const auto head = this->head(key);
+      ASSERT_TRUE(head.has_value()) << key;
+      EXPECT_EQ(head->etag, this->md5("content of " + key));
+    }
+    for (const auto& key : sorted) this->put(key, "again " + key);
+    EXPECT_EQ(this->keys(), sorted);
+    for (const auto& key : sorted) EXPECT_EQ(this->get(key), "again " + key);
+    EXPECT_EQ(this->list({.delimiter = "/"}).common_prefixes,
+              (std::vector<std::string>{"../", "./", "/", "a/", "d/", "trail/", "z/"}));
+    EXPECT_EQ(this->list({.prefix = "a/", .delimiter = "/"}).common_prefixes, (std::vector<std::string>{"a//", "a/b/"}));
+    EXPECT_EQ(this->keys({.prefix = "a/", .delimiter = "/"}), (std::vector<std::string>{"a/b"}));
+    for (const auto& key : order) {
+      ASSERT_TRUE(this->erase(key).has_value()) << key;
+      for (const auto& other : sorted) {
+        const bool erased = std::ranges::find(order, other) <= std::ranges::find(order, key);
+        EXPECT_EQ(this->there(other), !erased) << other << " after " << key;
+      }
+    }
+    EXPECT_EQ(this->keys(), (std::vector<std::string>{}));
+  }
+}
+
+TYPED_TEST_P(ObjectsContract, content_under_a_directorys_key_and_a_marker_replace_each_other) {
+  this->put("a/", "");
+  this->put("a/b");
+  this->put("a/", "content");
+  EXPECT_EQ(this->get("a/"), "content");
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/", "a/b"}));
+  this->put("a/", "");
+  EXPECT_EQ(this->get("a/"), "");
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/", "a/b"}));
+  ASSERT_TRUE(this->erase("a/").has_value());
+  EXPECT_EQ(this->keys(), (std::vector<std::string>{"a/b"}));
+}
+
+TYPED_TEST_P(ObjectsContract, conditions_and_facts_are_those_of_any_object) {
+  this->put("a/b");
+  EXPECT_TRUE(this->try_put("a", "first", {}, {.if_none_match = {"*"}}).has_value());
+  EXPECT_EQ(this->code(this->try_put("a", "second", {}, {.if_none_match = {"*"}})), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->code(this->erase("a", {.if_match = {"other"}})), ErrorCode::kPrecondition);
+  ASSERT_TRUE(this->objects().set_tags(this->name("a"), {{"k", "v"}}).has_value());
+  EXPECT_EQ(this->objects().tags(this->name("a")).value_or(ObjectTags()), (ObjectTags{{"k", "v"}}));
+  ASSERT_TRUE(this->objects().copy(this->name("a"), this->name("c//d"), {}).has_value());
+  EXPECT_EQ(this->get("c//d"), "first");
+  const std::string id = this->create_upload("a//parts");
+  ASSERT_TRUE(this->put_part("a//parts", id, 1, "part").has_value());
+  ASSERT_TRUE(this->complete("a//parts", id, {{1, "part"}}).has_value());
+  EXPECT_EQ(this->get("a//parts"), "part");
+}
+
 // --- copying
 
 TYPED_TEST_P(ObjectsContract, a_copy_has_the_content_and_the_facts) {
@@ -850,7 +917,9 @@ REGISTER_TYPED_TEST_SUITE_P(ObjectsContract, buckets_are_listed_and_missing_ones
                             a_listing_tells_what_a_head_does,
                             prefixes_delimiters_and_markers_agree_with_a_plain_filter,
                             no_entries_asked_for_is_an_empty_whole_page,
-                            a_page_that_is_just_full_is_not_said_to_go_on, a_copy_has_the_content_and_the_facts,
+                            a_page_that_is_just_full_is_not_said_to_go_on, any_key_is_an_object,
+                            content_under_a_directorys_key_and_a_marker_replace_each_other,
+                            conditions_and_facts_are_those_of_any_object, a_copy_has_the_content_and_the_facts,
                             a_copy_onto_itself_changes_facts_alone, copies_heed_conditions_on_both_ends,
                             a_copy_gets_the_checksum_that_is_asked_for, parts_become_one_object,
                             parts_of_any_size_and_number_are_joined,
