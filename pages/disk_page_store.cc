@@ -73,6 +73,12 @@ Result<void> DiskLocalFile::fill(uint64_t offset, std::span<const std::byte> byt
   return {};
 }
 
+Result<io::FileStat> DiskLocalFile::stat() const { return complete() ? file_.stat() : map_->stat(file_); }
+
+Result<void> DiskLocalFile::set_mtime(int64_t mtime_ns) {
+  return complete() ? file_.set_times(std::nullopt, mtime_ns) : map_->set_mtime(file_, mtime_ns);
+}
+
 Result<void> DiskLocalFile::write(uint64_t offset, std::span<const std::byte> bytes) {
   if (complete()) return file_.write_at(offset, bytes);
   return changed(map_->write(file_, offset, bytes));

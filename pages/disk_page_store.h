@@ -41,6 +41,8 @@ class DiskLocalFile final : public LocalFile, public std::enable_shared_from_thi
   ByteRange first_absent(uint64_t offset, uint64_t size) const override {
     return map_ == nullptr ? ByteRange{} : map_->first_absent(offset, size);
   }
+  Result<io::FileStat> stat() const override;
+  Result<void> set_mtime(int64_t mtime_ns) override;
   Result<void> fill(uint64_t offset, std::span<const std::byte> bytes) override;
   Result<void> write(uint64_t offset, std::span<const std::byte> bytes) override;
   Result<void> truncate(uint64_t size) override;

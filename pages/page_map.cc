@@ -283,6 +283,16 @@ Result<uint64_t> PageMap::fill(const io::File& data, uint64_t offset, std::span<
   return written;
 }
 
+Result<io::FileStat> PageMap::stat(const io::File& data) const {
+  const std::lock_guard data_lock(data_mutex_);
+  return data.stat();
+}
+
+Result<void> PageMap::set_mtime(const io::File& data, int64_t mtime_ns) {
+  const std::lock_guard data_lock(data_mutex_);
+  return data.set_times(std::nullopt, mtime_ns);
+}
+
 Result<void> PageMap::write_around(const io::File& data, uint64_t offset, std::span<const std::byte> bytes) {
   std::map<uint64_t, std::vector<uint64_t>> written;
   {

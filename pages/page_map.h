@@ -76,6 +76,8 @@ class PageMap {
 
   // Writes the absent ones of these pages to `data` and makes them present; returns the bytes written.
   Result<uint64_t> fill(const io::File& data, uint64_t offset, std::span<const std::byte> bytes);
+  Result<io::FileStat> stat(const io::File& data) const;
+  Result<void> set_mtime(const io::File& data, int64_t mtime_ns);
 
   // As LocalFile.
   Result<void> write(const io::File& data, uint64_t offset, std::span<const std::byte> bytes);
@@ -132,7 +134,7 @@ class PageMap {
   uint64_t epoch_ = 0;  // the folder's; the header's lags while pages wait for their check
 
   std::atomic<bool> complete_{false};
-  std::mutex data_mutex_;
+  mutable std::mutex data_mutex_;
   mutable std::mutex mutex_;
   std::unique_ptr<Header> header_;
   std::vector<uint64_t> present_;    // one bit per page; empty once complete

@@ -112,6 +112,10 @@ class LocalFile {
   // pinned. Errors: kInvalid (not whole pages), kNoSpace, kIo: some pages may have been stored.
   virtual Result<void> fill(uint64_t offset, std::span<const std::byte> bytes) = 0;
 
+  // Of the data file. Fetched pages move its mtime only between the two calls that this waits for.
+  virtual Result<io::FileStat> stat() const = 0;
+  virtual Result<void> set_mtime(int64_t mtime_ns) = 0;
+
   // Changes of a file that need not be complete, all or an error; of one that is, the same as those of file(). Requires:
   // pinned. Blocks of kBlockBytes that are overwritten whole need not be present: they are remembered as written, until
   // a fill() makes their page present around them. kNotFound: a page that is to be changed in part of a block is absent

@@ -764,6 +764,23 @@ TEST_F(PartialFile, fetching_leaves_the_mtime_of_the_last_change) {
   EXPECT_EQ(file_->file().stat()->mtime_ns, mtime_ns);
 }
 
+TEST_F(PartialFile, the_mtime_that_is_seen_or_set_while_pages_come_is_that_of_the_last_change) {
+  write(0, std::string(kBlock, 'w'));
+  int64_t mtime_ns = file_->stat()->mtime_ns;
+  std::atomic<bool> fetched = false;
+  std::thread fetcher([&] {
+    for (uint64_t offset = 0; offset < kSize; offset += kPage) fetch(offset, std::min(kPage, kSize - offset));
+    fetched = true;
+  });
+  while (!fetched) {
+    EXPECT_EQ(file_->stat()->mtime_ns, mtime_ns);
+    mtime_ns += 1'000'000'000;
+    EXPECT_TRUE(file_->set_mtime(mtime_ns).has_value());
+  }
+  fetcher.join();
+  EXPECT_EQ(file_->stat()->mtime_ns, mtime_ns);
+}
+
 TEST_F(PartialFile, writes_and_fetches_at_once_lose_nothing) {
   std::vector<std::thread> threads;
   threads.emplace_back([&] { fetch(); });

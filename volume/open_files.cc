@@ -197,7 +197,7 @@ Result<void> OpenFiles::resume_writing(OpenInode& open, const meta::WriteMarkSta
   if (!committed.there) return {};
   TRY_ASSIGN(const meta::Inode inode, names_.load(open.id));
   TRY_ASSIGN(auto local, pages_.open(mark.local_file));
-  TRY_ASSIGN(const io::FileStat stat, local->file().stat());
+  TRY_ASSIGN(const io::FileStat stat, local->stat());
   const format::Home home = meta::needs_home(inode) ? inode.home() : format::Home();
   open.content = std::make_shared<Content>(open.id, std::move(local), home);
   open.marked = true;
@@ -381,7 +381,7 @@ Result<void> OpenFiles::complete(InodeId inode) {
       if (meta::content_persisted(record) || !record.partial()) return {};
       TRY_ASSIGN(content, load_content(*open, record));
       if (content->local().complete()) {
-        TRY_ASSIGN(const io::FileStat stat, content->file().stat());
+        TRY_ASSIGN(const io::FileStat stat, content->local().stat());
         // What was written since is committed in its time.
         if (open->marked && (open->commit_due || differs(*open, stat)))
           return fail(ErrorCode::kBusy, "the file is being written");
@@ -487,7 +487,7 @@ Result<void> OpenFiles::await_ending(OpenInode& open, Lock& lock) {
 }
 
 Result<void> OpenFiles::begin(OpenInode& open) {
-  TRY_ASSIGN(const io::FileStat stat, open.content->file().stat());
+  TRY_ASSIGN(const io::FileStat stat, open.content->local().stat());
   // A write within the tick of the last change could not be told from none by the file's stat.
   if (open.marked) {
     if (open.writers == 0 && ctime_is_young(stat)) open.commit_due = true;
@@ -504,7 +504,7 @@ Result<void> OpenFiles::begin(OpenInode& open) {
   open.commit_due = before.ctime_ns == 0 && !before.partial;
   open.filled = before.partial;
   // Pinning a fetched file renames it, which moves its ctime.
-  const auto pinned = open.content->file().stat();
+  const auto pinned = open.content->local().stat();
   open.known = known_of(pinned.has_value() ? *pinned : stat);
   return {};
 }
@@ -547,7 +547,7 @@ bool OpenFiles::differs(const OpenInode& open, const io::FileStat& stat) {
 Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability) {
   if (!open.marked || open.unlinked) return false;
   const bool partial = !open.content->local().complete();
-  TRY_ASSIGN(const io::FileStat stat, open.content->file().stat());
+  TRY_ASSIGN(const io::FileStat stat, open.content->local().stat());
   meta::ContentCommit content = commit_of(stat);
   content.partial = partial;
   if (partial) content.allocated_bytes.reset();
@@ -698,7 +698,7 @@ Result<meta::Attributes> OpenFiles::attributes(const meta::Inode& inode, uint64_
   Lock lock(open->mutex);
   TRY_ASSIGN(auto attributes, current(inode.generation() < open->generation || endings != this->endings()));
   if (!open->marked) return attributes;
-  TRY_ASSIGN(const io::FileStat stat, open->content->file().stat());
+  TRY_ASSIGN(const io::FileStat stat, open->content->local().stat());
   // What is not on this node counts as if it were.
   attributes.allocated_bytes =
       open->content->local().complete() ? stat.allocated_bytes : meta::block_bytes(stat.size_bytes);
@@ -728,7 +728,7 @@ bool OpenFiles::changed(InodeId inode) {
   if (!open) return false;
   Lock lock(open->mutex);
   if (!open->marked) return false;
-  const auto stat = open->content->file().stat();
+  const auto stat = open->content->local().stat();
   return !stat.has_value() || open->commit_due || differs(*open, *stat);
 }
 
@@ -738,8 +738,8 @@ Result<meta::Inode> OpenFiles::set_attributes(InodeId inode, const meta::Attribu
   Lock lock(open->mutex);
   if (open->marked) {
     // Content not committed yet brings the local file's time with it.
-    TRY_ASSIGN(const io::FileStat stat, open->content->file().stat());
-    if (differs(*open, stat)) TRY(open->content->file().set_times(std::nullopt, *change.mtime_ns));
+    TRY_ASSIGN(const io::FileStat stat, open->content->local().stat());
+    if (differs(*open, stat)) TRY(open->content->local().set_mtime(*change.mtime_ns));
   }
   return names_.set_attributes(inode, change);
 }
