@@ -376,6 +376,9 @@ class Namespace {
   // Takes the object key of the inode's present path for it. kNotFound: the inode is gone, or a further name has to wait for
   // its inode's content; it is off the queue.
   Result<Claim> claim(InodeId inode);
+  // Whether the key is still the record's: to be asked once nothing can erase what is put there (persist/key_locks.h). What was
+  // removed since its claim may have had its whiteout erased already.
+  Result<bool> owns_key(InodeId inode, MountId mount, std::string_view key);
   // Takes `key`'s object away from its owner for `claimant`'s sake: the owner's object was copied to `new_key` (etag of
   // the copy), or, with an empty `new_key`, is not needed because its content is local and unpersisted.
   Result<void> rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,

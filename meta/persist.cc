@@ -153,6 +153,13 @@ Result<Claim> Namespace::claim(InodeId inode) {
   return *std::move(claim);
 }
 
+Result<bool> Namespace::owns_key(InodeId inode, MountId mount, std::string_view key) {
+  return read_operation(kv_, clock_, [&](Tables& tables) -> Result<bool> {
+    TRY_ASSIGN(const auto owner, tables.find_owner(mount, key, kv::Isolation::kSnapshot));
+    return owner && InodeId(owner->inode()) == inode;
+  });
+}
+
 Result<std::optional<PartDigests>> Namespace::part_digests(const Inode& inode) {
   return read_operation(kv_, clock_, [&](Tables& tables) -> Result<std::optional<PartDigests>> {
     TRY_ASSIGN(const auto now, tables.find_inode(InodeId(inode.id())));

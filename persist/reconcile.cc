@@ -106,7 +106,10 @@ Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount,
     TRY_ASSIGN(const auto store, store_of(claim->mount));
     meta::PersistOutcome outcome;
     {
+      TRY(failpoint("persist.lock"));
       TRY_ASSIGN(const auto held, parts_.key_locks.lock(claim->mount, claim->key, parts_.deadlines.reply()));
+      TRY_ASSIGN(const bool owned, parts_.names.owns_key(inode, claim->mount, claim->key));
+      if (!owned) continue;  // removed, and perhaps erased, since the claim
       TRY_ASSIGN(const auto object, bring(*claim, *store, attempt));
       TRY(failpoint("persist.uploaded"));
       auto committed = parts_.names.commit_persisted(inode, object);
@@ -319,6 +322,8 @@ Result<void> Reconciler::move_away(const meta::Claim& blocked, InodeId in_the_wa
 
   Activity::Running running(parts_.activity, in_the_way);
   TRY_ASSIGN(const auto held, parts_.key_locks.lock(claim->mount, claim->key, parts_.deadlines.reply()));
+  TRY_ASSIGN(const bool owned, parts_.names.owns_key(in_the_way, claim->mount, claim->key));
+  if (!owned) return {};
   TRY_ASSIGN(const auto object, bring(*claim, *store, running.attempt()));
   TRY(failpoint("persist.moved_away"));
   const auto committed = parts_.names.commit_persisted(in_the_way, object);
@@ -351,8 +356,10 @@ Result<void> Reconciler::settle_unnamed(InodeId inode, MountId* mount) {
   if (!claimed) return fail(claimed.error());
   *mount = MountId(claimed->home().mount());
   TRY_ASSIGN(const auto store, store_of(*mount));
-  // Its last close leaves a whiteout on the key, which waits for this copy.
+  // A last close from here on leaves a whiteout on the key, which waits for this copy.
   TRY_ASSIGN(const auto held, parts_.key_locks.lock(*mount, claimed->claimed_key(), parts_.deadlines.reply()));
+  TRY_ASSIGN(const bool owned, parts_.names.owns_key(inode, *mount, claimed->claimed_key()));
+  if (!owned) return {};
   TRY(failpoint("persist.parking_claimed"));
   TRY(park(*claimed, *store));
   erase_due_();

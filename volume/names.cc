@@ -346,7 +346,7 @@ Result<void> LocalVolume::await_persisted(InodeId inode, Deadline deadline) {
     persister_->wake();
     for (;;) {
       // What is not committed is not uploaded; whoever wrote it waits in close.
-      if (files_->changed(inode)) return {};
+      if (files_->nothing_to_publish(*record)) return {};
       const Deadline look_again = Deadline::after(kWrittenMeanwhileInterval);
       const bool last = look_again.time() >= deadline.time();
       auto persisted =

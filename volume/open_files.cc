@@ -732,6 +732,17 @@ bool OpenFiles::changed(InodeId inode) {
   return !stat.has_value() || open->commit_due || differs(*open, *stat);
 }
 
+bool OpenFiles::nothing_to_publish(const meta::Inode& inode) {
+  const OpenRef open = table_.find(InodeId(inode.id()));
+  if (!open) return false;
+  Lock lock(open->mutex);
+  if (!open->marked) return false;
+  const auto stat = open->content->file().stat();
+  if (!stat.has_value() || open->commit_due || differs(*open, *stat)) return true;
+  // The generation of the opening, and no other, came since the home was written.
+  return !open->committed && inode.has_home() && inode.persisted_generation() + 1 == inode.generation();
+}
+
 Result<meta::Inode> OpenFiles::set_attributes(InodeId inode, const meta::AttributeChange& change) {
   const OpenRef open = change.mtime_ns ? table_.find(inode) : OpenRef();
   if (!open) return names_.set_attributes(inode, change);

@@ -82,6 +82,9 @@ class OpenFiles {
   bool is_open(InodeId inode);
   // The local file holds what the namespace was not told yet.
   bool changed(InodeId inode);
+  // Whether it is open for write with nothing in it that an upload could publish now: it holds what was not committed, or, not
+  // changed since it was opened, what the home holds.
+  bool nothing_to_publish(const meta::Inode& inode);
   Result<meta::Inode> set_attributes(InodeId inode, const meta::AttributeChange& change);
   Result<void> truncate(InodeId inode, uint64_t size);
 

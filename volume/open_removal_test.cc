@@ -146,6 +146,34 @@ TEST_F(OpenRemoval, a_last_close_while_its_object_is_moved_leaves_nothing) {
   expect_gone_after_close(std::move(file));
 }
 
+// Removed, and its key erased, between the claim of the key and the upload.
+TEST_F(OpenRemoval, what_was_removed_and_erased_while_its_upload_began_is_not_uploaded) {
+  for (const bool open_meanwhile : {true, false}) {
+    SCOPED_TRACE(open_meanwhile);
+    std::atomic<int> reached = 0;
+    std::atomic<bool> go_on = false;
+    {
+      ArmedFailpoint wait("persist.lock", [&]() -> Result<void> {
+        if (++reached == 1) EXPECT_TRUE(MemoryVolume::wait([&] { return go_on.load(); }));
+        return {};
+      });
+      volume_.put(volume_.root(), "a", "text");
+      std::unique_ptr<OpenFile> file;
+      if (open_meanwhile) file = open("a");
+      EXPECT_TRUE(MemoryVolume::wait([&] { return reached.load() != 0; }));
+      const uint64_t looks = volume_.store.calls(UfsCall::kHead);
+      unlink("a");
+      EXPECT_TRUE(MemoryVolume::wait([&] { return volume_.store.calls(UfsCall::kHead) > looks; }));
+      EXPECT_TRUE(MemoryVolume::wait([&] { return volume_->persister().stats().erased_objects != 0; }));
+      go_on = true;
+      EXPECT_EQ(keys_when_quiet(), Keys{});
+    }
+    EXPECT_EQ(volume_.fsck(), "");
+    volume_.crash();
+    volume_.start();
+  }
+}
+
 TEST_F(OpenRemoval, a_copy_that_lost_its_reply_is_made_again) {
   auto file = open_fetched_in_part("a");
   volume_.store.add({.kind = UfsFault::Kind::kFailAfter, .error = ErrorCode::kInternal, .call = UfsCall::kCopy, .times = 2});

@@ -942,6 +942,19 @@ TEST_F(VolumeTest, what_was_fetched_to_be_changed_is_persisted_while_it_is_open)
   }
 }
 
+TEST_F(VolumeTest, renaming_a_persisted_file_that_is_open_for_writing_does_not_wait) {
+  mount();
+  rules(R"({"path":"/s3/**","policyMode":"NO_CACHE"})");
+  put("a", "12");
+  evict("a");
+  const auto file = open("a", Access::kReadWrite);
+  must(volume_->rename(s3_, "a", s3_, "b", meta::RenameMode::kReplace));
+  EXPECT_EQ(read(*file, 0, 10), "12");
+  file->close();
+  drain();
+  EXPECT_EQ(object("b"), "12");
+}
+
 TEST_F(VolumeTest, renaming_and_linking_a_file_that_is_being_written_leaves_persisting_to_its_close) {
   mount();
   rules(R"({"path":"/s3/**","policyMode":"NO_CACHE"})");
