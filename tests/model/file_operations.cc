@@ -18,6 +18,7 @@
 #include <memory>
 #include <set>
 #include <sstream>
+#include <utility>
 
 namespace weir::testing {
 namespace {
@@ -107,6 +108,33 @@ timespec parse_time(const std::string& word) {
   const int64_t ns = std::strtoll(word.c_str(), nullptr, 10);
   const int64_t seconds = ns / kSecondNs - (ns % kSecondNs < 0 ? 1 : 0);
   return {.tv_sec = seconds, .tv_nsec = ns - seconds * kSecondNs};
+}
+
+// What is written into one moves its mtime on some file systems.
+bool is_fifo(int fd) {
+  struct stat st {};
+  return ::fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+}
+
+// One with a named user and a mask, as the kernel takes it.
+std::string acl_of(uint64_t seed) {
+  struct Entry {
+    uint16_t tag;
+    uint16_t permissions;
+    uint32_t id;
+  };
+  constexpr uint16_t kUserObject = 1, kUser = 2, kGroupObject = 4, kMask = 16, kOther = 32;
+  constexpr uint32_t kNoId = UINT32_MAX;
+  const auto bits = [&seed] {
+    const auto permissions = static_cast<uint16_t>(seed % 8);
+    seed /= 8;
+    return permissions;
+  };
+  const Entry entries[] = {{kUserObject, bits(), kNoId}, {kUser, bits(), 1}, {kGroupObject, bits(), kNoId},
+                           {kMask, bits(), kNoId},       {kOther, bits(), kNoId}};
+  const uint32_t version = 2;
+  std::string acl(reinterpret_cast<const char*>(&version), sizeof(version));
+  return acl.append(reinterpret_cast<const char*>(entries), sizeof(entries));
 }
 
 template <typename Map>
@@ -251,7 +279,8 @@ Operation OperationGenerator::on_content() {
 
 Operation OperationGenerator::on_attributes() {
   const std::string seed = std::to_string(random_.below(1'000'000));
-  switch (random_.below(10)) {
+  switch (random_.below(11)) {
+    case 10: return {"setacl", path(), random_.one_in(2) ? "access" : "default", seed};
     case 0:
     case 1: return {"chmod", path(), mode()};
     case 2: return {"chown", path(), std::to_string(random_.below(3)), std::to_string(random_.below(3))};
@@ -268,8 +297,21 @@ Operation OperationGenerator::on_attributes() {
   }
 }
 
+Operation OperationGenerator::on_links() {
+  switch (random_.below(6)) {
+    case 0: return {"mkfifo", path(), mode()};
+    case 1: {
+      const uint64_t slot = random_.below(FileOperator::kSlots);
+      opened_ |= 1u << slot;
+      return {"tmpfile", std::to_string(slot), random_.one_in(3) ? path() : ".", mode()};
+    }
+    case 2: return {"linkat", slot(), path()};
+    default: return {"link", path(), path()};
+  }
+}
+
 Operation OperationGenerator::on_names() {
-  switch (random_.below(14)) {
+  switch (random_.below(18)) {
     case 0:
     case 1: return {"mkdir", path(), mode()};
     case 2: return {"rmdir", path()};
@@ -285,6 +327,10 @@ Operation OperationGenerator::on_names() {
     case 9: return {"readlink", path()};
     case 10:
     case 11: return {"put", path(), length(), std::to_string(random_.below(1'000'000))};
+    case 12:
+    case 13:
+    case 14:
+    case 15: return on_links();
     default: return {"list", random_.one_in(4) ? "." : path()};
   }
 }
@@ -346,6 +392,9 @@ std::string FileOperator::execute(const Operation& operation) {
       {"setxattr", &FileOperator::setxattr},
       {"getxattr", &FileOperator::getxattr},
       {"removexattr", &FileOperator::removexattr},
+      {"setacl", &FileOperator::setacl},
+      {"tmpfile", &FileOperator::tmpfile},
+      {"linkat", &FileOperator::linkat},
   };
   const auto found = methods.find(operation.at(0));
   if (found == methods.end()) return "no such operation";
@@ -361,7 +410,10 @@ std::string FileOperator::open(const Operation& op) {
   slot = ::open(at(op.at(2)).c_str(), flags, static_cast<mode_t>(number(op.at(4))));
   if (slot < 0) return failed();
   struct stat st {};
-  return ::fstat(slot, &st) == 0 ? attributes(st) : failed();
+  const std::string result = ::fstat(slot, &st) == 0 ? attributes(st) : failed();
+  // Its end as an inode is another than a file's: nobody tells the daemon who has it open.
+  if (is_fifo(slot)) ::close(std::exchange(slot, -1));
+  return result;
 }
 
 std::string FileOperator::close(const Operation& op) {
@@ -455,6 +507,10 @@ std::string FileOperator::copy_range(const Operation& op) {
 std::string FileOperator::put(const Operation& op) {
   const int fd = ::open(at(op.at(1)).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
   if (fd < 0) return failed();
+  if (is_fifo(fd)) {
+    ::close(fd);
+    return "a fifo";
+  }
   Buffer buffer(number(op.at(2)));
   buffer.fill(number(op.at(3)));
   std::string result = std::to_string(::write(fd, buffer.data(), buffer.size()));
@@ -557,6 +613,26 @@ std::string FileOperator::getxattr(const Operation& op) {
   Buffer value(XATTR_SIZE_MAX);
   const ssize_t size = ::lgetxattr(at(op.at(1)).c_str(), op.at(2).c_str(), value.data(), value.size());
   return size < 0 ? failed() : digest(value.data(), size);
+}
+
+std::string FileOperator::setacl(const Operation& op) {
+  const std::string acl = acl_of(number(op.at(3)));
+  return ended(::lsetxattr(at(op.at(1)).c_str(), ("system.posix_acl_" + op.at(2)).c_str(), acl.data(), acl.size(), 0)) +
+         " " + stat(op);
+}
+
+std::string FileOperator::tmpfile(const Operation& op) {
+  int& slot = slot_of(op);
+  if (slot >= 0) ::close(slot);
+  slot = ::open(at(op.at(2)).c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, static_cast<mode_t>(number(op.at(3))));
+  if (slot < 0) return failed();
+  struct stat st {};
+  return ::fstat(slot, &st) == 0 ? attributes(st) : failed();
+}
+
+std::string FileOperator::linkat(const Operation& op) {
+  const std::string opened = "/proc/self/fd/" + std::to_string(slot_of(op));
+  return ended(::linkat(AT_FDCWD, opened.c_str(), AT_FDCWD, at(op.at(2)).c_str(), AT_SYMLINK_FOLLOW));
 }
 
 std::string FileOperator::removexattr(const Operation& op) {

@@ -44,6 +44,7 @@ class OperationGenerator {
   Operation on_content();
   Operation on_attributes();
   Operation on_names();
+  Operation on_links();
   uint64_t aligned(uint64_t value) const;
 
   Random random_;
@@ -101,6 +102,9 @@ class FileOperator {
   std::string setxattr(const Operation& op);
   std::string getxattr(const Operation& op);
   std::string removexattr(const Operation& op);
+  std::string setacl(const Operation& op);
+  std::string tmpfile(const Operation& op);
+  std::string linkat(const Operation& op);
 
   int& slot_of(const Operation& op) { return slots_.at(std::stoul(op.at(1))); }
 

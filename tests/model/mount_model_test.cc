@@ -30,6 +30,7 @@ const std::vector<MountMode>& modes() {
       {.name = "passthrough_ring", .passthrough = "auto", .io_uring = "auto", .under = Under::kMinio},
       {.name = "direct", .passthrough = "off", .io_uring = "auto", .direct = true},
       {.name = "direct_passthrough", .passthrough = "auto", .io_uring = "auto", .direct = true},
+      {.name = "no_cache", .passthrough = "auto", .io_uring = "auto", .policy = "NO_CACHE", .under = Under::kMinio},
       {.name = "killed", .passthrough = "auto", .io_uring = "auto", .under = Under::kMinio, .kills = true},
   };
   return all;
