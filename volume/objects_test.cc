@@ -378,6 +378,7 @@ TEST_F(ObjectsTest, content_that_posix_writes_has_no_parts) {
   EXPECT_EQ(volume_.fsck(), "");
 }
 
+// Semantics 7.13, below the mount.
 TEST_F(ObjectsTest, what_no_path_can_show_gets_its_name_when_there_is_room) {
   put("a/b", "below");
   put("a", "beside");
@@ -401,6 +402,7 @@ TEST_F(ObjectsTest, what_no_path_can_show_gets_its_name_when_there_is_room) {
   EXPECT_EQ(volume_.fsck(), "");
 }
 
+// Semantics 7.13, below the mount.
 TEST_F(ObjectsTest, a_directory_that_moves_makes_room_and_leaves_the_shadow_behind) {
   put("a/b", "below");
   put("a", "beside");

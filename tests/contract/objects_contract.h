@@ -536,6 +536,7 @@ TYPED_TEST_P(ObjectsContract, a_page_that_is_just_full_is_not_said_to_go_on) {
 
 // --- keys that no path can show
 
+// Semantics 7.13, below the mount.
 TYPED_TEST_P(ObjectsContract, any_key_is_an_object) {
   const std::string long_name(300, 'x');
   std::vector<std::string> sorted = {"a", "a/b", "a/b/c", "a/b/c/", "a//", "a//b", "/", "//", "/lead", ".", "..", "./a", "../a",
