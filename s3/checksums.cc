@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "net/checksum.h"
 #include "net/encoding.h"
 #include "net/http.h"
 
@@ -51,33 +50,6 @@ ChecksumType default_type(ChecksumAlgorithm algorithm) {
 bool is_checksum(ChecksumAlgorithm algorithm, std::string_view value) {
   const auto bytes = net::unbase64(value);
   return bytes && bytes->size() == row_of(algorithm).bytes;
-}
-
-ChecksumHasher::ChecksumHasher(ChecksumAlgorithm algorithm) : algorithm_(algorithm), state_(uint32_t{0}) {
-  if (algorithm == ChecksumAlgorithm::kCrc64Nvme) state_ = uint64_t{0};
-  if (algorithm == ChecksumAlgorithm::kSha1) state_.emplace<net::Hasher<net::Sha1>>();
-  if (algorithm == ChecksumAlgorithm::kSha256) state_.emplace<net::Hasher<net::Sha256>>();
-}
-
-void ChecksumHasher::add(std::span<const std::byte> bytes) {
-  switch (algorithm_) {
-    case ChecksumAlgorithm::kCrc32: state_ = net::crc32(bytes, std::get<uint32_t>(state_)); return;
-    case ChecksumAlgorithm::kCrc32c: state_ = net::crc32c(bytes, std::get<uint32_t>(state_)); return;
-    case ChecksumAlgorithm::kCrc64Nvme: state_ = net::crc64_nvme(bytes, std::get<uint64_t>(state_)); return;
-    case ChecksumAlgorithm::kSha1: std::get<net::Hasher<net::Sha1>>(state_).add(bytes); return;
-    case ChecksumAlgorithm::kSha256: std::get<net::Hasher<net::Sha256>>(state_).add(bytes); return;
-  }
-}
-
-std::string ChecksumHasher::finish() {
-  switch (algorithm_) {
-    case ChecksumAlgorithm::kCrc32:
-    case ChecksumAlgorithm::kCrc32c: return net::checksum_text(std::get<uint32_t>(state_));
-    case ChecksumAlgorithm::kCrc64Nvme: return net::checksum_text(std::get<uint64_t>(state_));
-    case ChecksumAlgorithm::kSha1: return net::base64(std::get<net::Hasher<net::Sha1>>(state_).finish());
-    case ChecksumAlgorithm::kSha256: return net::base64(std::get<net::Hasher<net::Sha256>>(state_).finish());
-  }
-  return {};
 }
 
 }  // namespace weir::s3

@@ -1,21 +1,18 @@
-// s3/checksums.h -- the five checksums of S3: their names, and how they are computed.
+// s3/checksums.h -- the five checksums of S3: what requests and answers call them.
 //
-// Threads: functions may be called concurrently; a ChecksumHasher belongs to one thread at a time.
+// Threads: functions may be called concurrently.
 #pragma once
 
-#include <cstddef>
 #include <optional>
-#include <span>
-#include <string>
 #include <string_view>
-#include <variant>
 
-#include "net/digest.h"
+#include "volume/object_checksum.h"
 #include "volume/objects.h"
 
 namespace weir::s3 {
 
 using volume::ChecksumAlgorithm;
+using volume::ChecksumHasher;
 using volume::ChecksumType;
 using volume::ObjectChecksum;
 
@@ -33,16 +30,5 @@ ChecksumType default_type(ChecksumAlgorithm algorithm);
 
 // Whether `value` is base64 of as many bytes as the algorithm gives.
 bool is_checksum(ChecksumAlgorithm algorithm, std::string_view value);
-
-class ChecksumHasher {
- public:
-  explicit ChecksumHasher(ChecksumAlgorithm algorithm);
-  void add(std::span<const std::byte> bytes);
-  std::string finish();  // as in the header
-
- private:
-  const ChecksumAlgorithm algorithm_;
-  std::variant<uint32_t, uint64_t, net::Hasher<net::Sha1>, net::Hasher<net::Sha256>> state_;
-};
 
 }  // namespace weir::s3

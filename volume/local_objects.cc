@@ -260,19 +260,23 @@ Result<Object> LocalObjects::commit(const ObjectName& name, pages::LocalFile& lo
   return object_of(name.key, committed->inode, put.facts);
 }
 
+Result<meta::Incumbent> LocalObjects::begin_removal(const meta::KeyFound& found,
+                                                    std::optional<OpenFiles::Removal>& removal) {
+  meta::Incumbent incumbent;
+  if (!found.inode) return incumbent;
+  incumbent.inode = InodeId(found.inode->id());
+  if (meta::is_directory(*found.inode)) return incumbent;
+  TRY_ASSIGN(removal, parts_.files.begin_removal(*incumbent.inode));
+  incumbent.in_use = removal->in_use();
+  return incumbent;
+}
+
 Result<meta::ObjectCommitted> LocalObjects::commit_once(const ObjectName& name, const meta::ObjectPut& put,
                                                         const meta::ObjectGuard& guard, kv::Durability durability) {
   for (int tries = 0; tries < kObjectTries; ++tries) {
     TRY_ASSIGN(const auto found, locate(name, meta::WithFacts::kNo));
-    meta::Incumbent incumbent;
     std::optional<OpenFiles::Removal> removal;
-    if (found.inode) {
-      incumbent.inode = InodeId(found.inode->id());
-      if (!meta::is_directory(*found.inode)) {
-        TRY_ASSIGN(removal, parts_.files.begin_removal(*incumbent.inode));
-        incumbent.in_use = removal->in_use();
-      }
-    }
+    TRY_ASSIGN(const meta::Incumbent incumbent, begin_removal(found, removal));
     auto committed = objects_.put(name.bucket, name.key, put, incumbent, guard, durability);
     if (failed_with(committed, ErrorCode::kStale)) continue;
     if (failed_with(committed, ErrorCode::kMayHaveHappened)) {
@@ -360,15 +364,8 @@ Result<void> LocalObjects::erase_object(const ObjectName& name, const ObjectCond
                                         kv::Durability durability) {
   for (int tries = 0; tries < kObjectTries; ++tries) {
     TRY_ASSIGN(const auto found, locate(name, meta::WithFacts::kNo));
-    meta::Incumbent incumbent;
     std::optional<OpenFiles::Removal> removal;
-    if (found.inode) {
-      incumbent.inode = InodeId(found.inode->id());
-      if (!meta::is_directory(*found.inode)) {
-        TRY_ASSIGN(removal, parts_.files.begin_removal(*incumbent.inode));
-        incumbent.in_use = removal->in_use();
-      }
-    }
+    TRY_ASSIGN(const meta::Incumbent incumbent, begin_removal(found, removal));
     const auto erased = objects_.erase(name.bucket, name.key, incumbent, guard_of(conditions), durability);
     if (failed_with(erased, ErrorCode::kStale)) continue;
     // Erasing again what is gone is success.
@@ -377,7 +374,7 @@ Result<void> LocalObjects::erase_object(const ObjectName& name, const ObjectCond
     if (removal && erased->unlinked) {
       parts_.files.finish_removal(*std::move(removal), *erased->unlinked);
     } else if (erased->erases_object) {
-      parts_.persister.wake();
+      parts_.persister.wake_for_erasures();
     }
     removal.reset();
     announce(erased->changed);

@@ -160,6 +160,8 @@ class LocalObjects final : public Objects {
   Result<Object> commit(const ObjectName& name, pages::LocalFile& local, NewFile* made, const PutFacts& facts,
                         const ObjectConditions& conditions, ObjectDurability durability,
                         std::optional<meta::ObjectPut::Upload> upload);
+  // What a write of the key takes the place of; `removal` is begun if that is a file.
+  Result<meta::Incumbent> begin_removal(const meta::KeyFound& found, std::optional<OpenFiles::Removal>& removal);
   Result<meta::ObjectCommitted> commit_once(const ObjectName& name, const meta::ObjectPut& put,
                                             const meta::ObjectGuard& guard, kv::Durability durability);
   Result<void> erase_object(const ObjectName& name, const ObjectConditions& conditions, kv::Durability durability);
