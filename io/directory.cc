@@ -176,14 +176,14 @@ Result<void> Directory::list(const std::function<Result<Visit>(const DirectoryEn
   }
 }
 
-Result<void> Directory::sync() const {
-  return done(make_attempt({.operation = Operation::kSyncDirectory, .fd = fd()},
+Result<void> Directory::sync(std::source_location site) const {
+  return done(make_attempt({.operation = Operation::kSyncDirectory, .fd = fd(), .site = &site},
                            [&](const Attempt&) { return ::fsync(fd()); }),
               "fsync", fd());
 }
 
-Result<void> Directory::sync_file_system() const {
-  return done(make_attempt({.operation = Operation::kSyncFileSystem, .fd = fd()},
+Result<void> Directory::sync_file_system(std::source_location site) const {
+  return done(make_attempt({.operation = Operation::kSyncFileSystem, .fd = fd(), .site = &site},
                            [&](const Attempt&) { return ::syncfs(fd()); }),
               "syncfs", fd());
 }

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <source_location>
 #include <string>
 #include <string_view>
 
@@ -69,9 +70,10 @@ class Directory {
   // Visits all entries in the file system's order, streaming; an error of the visitor ends the walk and is returned.
   Result<void> list(const std::function<Result<Visit>(const DirectoryEntry&)>& visitor) const;
 
-  Result<void> sync() const;
+  // `site`: for io/fault.h.
+  Result<void> sync(std::source_location site = std::source_location::current()) const;
   // Everything on the whole file system is written out.
-  Result<void> sync_file_system() const;
+  Result<void> sync_file_system(std::source_location site = std::source_location::current()) const;
   Result<DeviceSpace> space() const;
   // The magic number of statfs(2), as in linux/magic.h.
   Result<int64_t> file_system_type() const;

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <source_location>
 
 namespace weir::io {
 
@@ -35,6 +36,7 @@ struct Attempt {
   const char* name = nullptr;
   uint64_t offset = 0;
   size_t size = 0;  // kRead, kWrite: may be reduced, which makes the call short
+  const std::source_location* site = nullptr;  // of the syncs: who asked for it; as long as the attempt lives
 };
 
 // Threads: called concurrently.

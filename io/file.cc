@@ -179,14 +179,15 @@ Result<void> File::write_at(uint64_t offset, std::string_view bytes) const {
   return write_at(offset, std::as_bytes(std::span(bytes)));
 }
 
-Result<void> File::sync_data() const {
-  return done(make_attempt({.operation = Operation::kSync, .fd = fd()},
+Result<void> File::sync_data(std::source_location site) const {
+  return done(make_attempt({.operation = Operation::kSync, .fd = fd(), .site = &site},
                            [&](const Attempt&) { return ::fdatasync(fd()); }),
               "fdatasync", fd());
 }
 
-Result<void> File::sync() const {
-  return done(make_attempt({.operation = Operation::kSync, .fd = fd()}, [&](const Attempt&) { return ::fsync(fd()); }),
+Result<void> File::sync(std::source_location site) const {
+  return done(make_attempt({.operation = Operation::kSync, .fd = fd(), .site = &site},
+                           [&](const Attempt&) { return ::fsync(fd()); }),
               "fsync", fd());
 }
 

@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <source_location>
 #include <span>
 #include <string>
 #include <string_view>
@@ -79,8 +80,10 @@ class File {
   Result<void> write_at(uint64_t offset, std::span<const std::byte> bytes) const;
   Result<void> write_at(uint64_t offset, std::string_view bytes) const;
 
-  Result<void> sync_data() const;  // fdatasync: contents and size
-  Result<void> sync() const;       // fsync: and all attributes
+  // fdatasync: contents and size. `site`: for io/fault.h.
+  Result<void> sync_data(std::source_location site = std::source_location::current()) const;
+  // fsync: and all attributes.
+  Result<void> sync(std::source_location site = std::source_location::current()) const;
   // Starts writing dirty pages of the range to the device without waiting; promises nothing.
   Result<void> start_write_out(uint64_t offset, uint64_t size) const;
   Result<void> truncate(uint64_t size) const;

@@ -29,6 +29,8 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "io/directory.h"
+#include "io/file.h"
 #include "kv/block_stash.h"
 #include "kv/buffered_txn.h"
 #include "kv/empty_ranges.h"
@@ -692,9 +694,28 @@ Kv::Usage RocksKv::Store::usage() const {
   return usage;
 }
 
+namespace {
+
+// RocksDB goes on with logs that it did not write itself and never flushes them: what an earlier process left with the kernel
+// would be lost with the power, and with it, since the store is a prefix of the commit order, all that is synced from now on.
+Result<void> sync_logs(const std::string& dir) {
+  TRY_ASSIGN(const io::Directory directory, io::Directory::open(dir));
+  return directory.list([&](const io::DirectoryEntry& entry) -> Result<io::Visit> {
+    if (!entry.name.ends_with(".log")) return io::Visit::kContinue;
+    TRY_ASSIGN(const io::File log, directory.open_file(std::string(entry.name).c_str(), {}));
+    TRY(log.sync_data());
+    return io::Visit::kContinue;
+  });
+}
+
+}  // namespace
+
 Result<std::unique_ptr<RocksKv>> RocksKv::open(const Options& options) {
   rocksdb::Status status = rocksdb::Env::Default()->CreateDirIfMissing(options.dir);
   if (!status.ok()) return fail_to_open(status, options.dir);
+  if (auto synced = sync_logs(options.dir); !synced.has_value()) {
+    return fail(std::move(synced).error().wrap("metadata store in " + options.dir + ": flush the logs of the last start"));
+  }
   rocksdb::DB* db = nullptr;
   auto hints = std::make_shared<TableHints>();
   status = rocksdb::DB::Open(rocks_options(options, hints), options.dir, &db);

@@ -10,7 +10,7 @@
 // that, for a flush of the log shared with everybody else who waits; commits of kWritten never wait for a flush.
 // The log is replayed up to its first damaged record (RocksDB's point-in-time recovery): after a power loss the store
 // is a prefix of the commit order. Skipping a torn tail and going on with the next log file would leave a hole. What
-// was dropped is a warning in the log.
+// was dropped is a warning in the log. Logs that an earlier process left are flushed before they are read.
 //
 // Disk full or failing: the batch fails as a whole and reads go on. Later commits, at most one a second, try to
 // resume, which succeeds once there is space; where RocksDB cannot leave its damaged log behind (nothing was in

@@ -23,6 +23,13 @@ std::string checksum_of(std::string_view bytes) {
 
 MemUfs::MemUfs(MemUfsOptions options) : options_(std::move(options)) {}
 
+MemUfs::MemUfs(const MemUfs& other) : options_(other.options_) {
+  const std::lock_guard lock(other.mutex_);
+  objects_ = other.objects_;
+  uploads_ = other.uploads_;
+  last_id_ = other.last_id_;
+}
+
 Result<void> MemUfs::admit(std::string_view key, Deadline deadline) const {
   TRY(check_key(options_.prefix, key));
   if (deadline.expired(*options_.clock)) return fail(ErrorCode::kTimedOut, uri() + ": the deadline has passed");

@@ -21,6 +21,8 @@ struct MemUfsOptions {
 class MemUfs final : public ufs::UnderStore {
  public:
   explicit MemUfs(MemUfsOptions options = {});
+  // With what the other holds now.
+  MemUfs(const MemUfs& other);
 
   std::string uri() const override { return "mem:///" + options_.prefix; }
   Result<ufs::Capabilities> probe(Deadline deadline) override;
