@@ -4,34 +4,15 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
-#include <cstring>
 
+#include "net/crc64_nvme.h"
 #include "net/encoding.h"
 
 namespace weir::net {
 namespace {
 
-static_assert(std::endian::native == std::endian::little);
-
-// Slicing by eight: kTables[k][b] is the CRC of byte b followed by k zero bytes.
-constexpr uint64_t kNvmePolynomialReflected = 0x9a6c9329ac4bc9b5;
 constexpr uint32_t kIeeePolynomialReflected = 0xedb88320;
 constexpr uint32_t kCastagnoliPolynomialReflected = 0x82f63b78;
-constexpr auto kTables = [] {
-  std::array<std::array<uint64_t, 256>, 8> tables{};
-  for (uint64_t b = 0; b < 256; ++b) {
-    uint64_t crc = b;
-    for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? kNvmePolynomialReflected : 0);
-    tables[0][b] = crc;
-  }
-  for (size_t k = 1; k < 8; ++k) {
-    for (size_t b = 0; b < 256; ++b) {
-      tables[k][b] = tables[k - 1][b] >> 8 ^ tables[0][tables[k - 1][b] & 255];
-    }
-  }
-  return tables;
-}();
 
 template <typename Crc>
 std::string big_endian_base64(Crc crc) {
@@ -97,17 +78,7 @@ uint32_t crc32c(std::span<const std::byte> bytes, uint32_t crc) {
 }
 
 uint64_t crc64_nvme(std::span<const std::byte> bytes, uint64_t crc) {
-  crc = ~crc;
-  while (bytes.size() >= 8) {
-    uint64_t word;
-    std::memcpy(&word, bytes.data(), 8);
-    word ^= crc;
-    crc = 0;
-    for (size_t k = 0; k < 8; ++k) crc ^= kTables[7 - k][word >> 8 * k & 255];
-    bytes = bytes.subspan(8);
-  }
-  for (const std::byte b : bytes) crc = crc >> 8 ^ kTables[0][(crc ^ std::to_integer<uint64_t>(b)) & 255];
-  return ~crc;
+  return crc64_nvme_folds() ? crc64_nvme_by_folding(bytes, crc) : crc64_nvme_by_tables(bytes, crc);
 }
 
 uint32_t crc32_combine(uint32_t a, uint32_t b, uint64_t b_bytes) {
@@ -117,7 +88,7 @@ uint32_t crc32c_combine(uint32_t a, uint32_t b, uint64_t b_bytes) {
   return combine(a, b, b_bytes, kCastagnoliPolynomialReflected);
 }
 uint64_t crc64_nvme_combine(uint64_t a, uint64_t b, uint64_t b_bytes) {
-  return combine(a, b, b_bytes, kNvmePolynomialReflected);
+  return combine(a, b, b_bytes, kCrc64NvmePolynomial);
 }
 
 std::string checksum_text(uint32_t crc) { return big_endian_base64(crc); }

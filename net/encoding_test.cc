@@ -3,8 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <span>
+#include <utility>
+#include <vector>
 
 #include "net/checksum.h"
+#include "net/crc64_nvme.h"
 #include "net/digest.h"
 #include "net/http.h"
 #include "net/s3_xml.h"
@@ -78,6 +82,37 @@ TEST(Checksum, crc_of_the_whole_follows_from_those_of_its_pieces) {
     EXPECT_EQ(crc32_combine(crc32(head), crc32(tail), tail.size()), crc32(whole));
     EXPECT_EQ(crc32c_combine(crc32c(head), crc32c(tail), tail.size()), crc32c(whole));
     EXPECT_EQ(crc64_nvme_combine(crc64_nvme(head), crc64_nvme(tail), tail.size()), crc64_nvme(whole));
+  }
+}
+
+// The published vectors are of 4,096 bytes: all zero, all one, ascending, descending (NVM Express, 64b CRC test cases).
+TEST(Checksum, crc64_is_the_published_one_however_it_is_computed) {
+  std::vector<std::byte> ascending(4'096);
+  for (size_t i = 0; i < ascending.size(); ++i) ascending[i] = static_cast<std::byte>(i);
+  const std::vector<std::byte> descending(ascending.rbegin(), ascending.rend());
+  const std::pair<std::vector<std::byte>, uint64_t> kVectors[] = {
+      {std::vector<std::byte>(4'096), 0x6482d367eb22b64e},
+      {std::vector<std::byte>(4'096, std::byte{0xff}), 0xc0ddba7302eca3ac},
+      {ascending, 0x3e729f5f6750449c},
+      {descending, 0x9a2df64b8e9e517e}};
+  for (const auto& [bytes, crc] : kVectors) {
+    EXPECT_EQ(crc64_nvme(bytes), crc);
+    EXPECT_EQ(crc64_nvme_by_tables(bytes, 0), crc);
+    if (crc64_nvme_folds()) {
+      EXPECT_EQ(crc64_nvme_by_folding(bytes, 0), crc);
+    }
+  }
+}
+
+TEST(Checksum, crc64_by_folding_is_that_by_tables_for_every_size_place_and_start) {
+  if (!crc64_nvme_folds()) GTEST_SKIP() << "this processor has no carry-less multiplication";
+  std::mt19937_64 random(9);
+  std::vector<std::byte> bytes(1'100);
+  for (std::byte& b : bytes) b = static_cast<std::byte>(random());
+  for (size_t size = 0; size <= 1'024; ++size) {
+    const auto piece = std::span(bytes).subspan(random() % 17, size);
+    const uint64_t start = random();
+    ASSERT_EQ(crc64_nvme_by_folding(piece, start), crc64_nvme_by_tables(piece, start)) << size;
   }
 }
 
