@@ -36,6 +36,7 @@ enum Table : char {
   kObjectUploadPart = 'c',
   kObjectParts = 'd',
   kDirectory = 'a',
+  kLoggedBody = 'k',
 };
 
 // The second byte of keys of table `a`.
@@ -253,6 +254,9 @@ std::string shadow_key(MountId mount, std::string_view object_key) {
 KeyRange shadow_range(MountId mount) { return prefix_range(mount_name_key(kShadow, mount, {})); }
 KeyRange shadow_range() { return table_range(kShadow); }
 std::string_view shadow_object_key(std::string_view key) { return key.substr(5); }
+
+std::string logged_body_key(LocalFileId local_file) { return id_key(kLoggedBody, local_file.value()); }
+KeyRange logged_body_range() { return table_range(kLoggedBody); }
 
 std::string object_parts_key(InodeId inode, uint32_t first_number) {
   std::string key = id_key(kObjectParts, inode.value());

@@ -119,6 +119,8 @@ std::string shadow_key(MountId mount, std::string_view object_key);
 KeyRange shadow_range(MountId mount);
 KeyRange shadow_range();
 std::string_view shadow_object_key(std::string_view key);
+std::string logged_body_key(LocalFileId local_file);        // a small object that was put, until its local file is durable
+KeyRange logged_body_range();
 std::string object_parts_key(InodeId inode, uint32_t first_number);
 KeyRange object_parts_range(InodeId inode);
 // Uploads sort by key, then by id, which is text.
@@ -139,7 +141,7 @@ std::string mount_key(MountId mount);
 KeyRange mount_range();
 
 // The id in a key made of a table byte and one id: inode, writing, orphan, transient, progress, tree_job,
-// removal, object_facts.
+// removal, object_facts, and (of a local file) logged_body.
 Result<InodeId> parse_id_key(std::string_view key);
 
 // Record <-> value. decode() gives kCorrupt for bytes that are no such record, kNotSupported for a later version.

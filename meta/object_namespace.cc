@@ -223,6 +223,13 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
           if (put.allocated_bytes != block_bytes(put.size)) inode.set_allocated_bytes(put.allocated_bytes);
           inode.set_content_ctime_ns(put.content_ctime_ns);
           inode.set_content_version(inode.generation());
+          if (put.logged_body) {
+            format::LoggedBody body;
+            body.set_inode(inode.id());
+            body.set_content_version(inode.content_version());
+            body.set_body(std::string(*put.logged_body));
+            tables.txn().put(format::logged_body_key(put.local_file), format::encode(body));
+          }
           if (there) inode.set_ctime_ns(std::max(inode.ctime_ns(), object_modified_ns(*there)));
         }
         if (put.attributes.permissions) inode.set_permissions(*put.attributes.permissions & 07777);

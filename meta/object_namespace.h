@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -89,6 +90,8 @@ struct ObjectPut {
   uint32_t file_permissions = 0644;
   uint32_t directory_permissions = 0755;
   Urgency urgency = Urgency::kOrdinary;
+  // All bytes of the content, at most kLoggedBodyBytesMax, to be kept with the metadata until erase_bodies().
+  std::optional<std::string_view> logged_body;
   // Of an object that was put in parts: its upload, which ends with it. kNotFound with is_no_upload() when it did before.
   struct Upload {
     std::string id;
@@ -96,6 +99,9 @@ struct ObjectPut {
   };
   std::optional<Upload> upload;
 };
+
+// Within the store's limit for a value.
+inline constexpr size_t kLoggedBodyBytesMax = 64 << 10;
 
 // Names that lead elsewhere now.
 using ChangedNames = std::vector<std::pair<InodeId, std::string>>;
@@ -215,6 +221,19 @@ class ObjectNamespace {
   Result<void> for_each_upload(const std::function<Result<void>(MountId mount, const Upload& upload)>& visit);
   // A part whose bytes were lost with the power.
   Result<void> drop_part(const Upload& upload, uint32_t number);
+
+  // --- bodies kept with the metadata: object_bodies.cc
+  struct Body {
+    LocalFileId local_file{};
+    format::LoggedBody record;
+    // The inode, if that local file still holds this content of it.
+    std::optional<Inode> inode;
+  };
+  // nullopt: there is none.
+  Result<std::optional<Body>> find_body(LocalFileId local_file);
+  // All of them, from a sequence of snapshots.
+  Result<void> for_each_body(const std::function<Result<void>(const Body& body)>& visit);
+  Result<void> erase_bodies(std::span<const LocalFileId> local_files, kv::Durability durability);
 
  private:
   Namespace& names_;

@@ -692,7 +692,12 @@ void DiskPageStore::wake_slowed_writers() {
 
 Result<void> DiskPageStore::sync_all() {
   // A folder that takes no new files may still hold bytes that are nowhere else.
-  for (const auto& dir : dirs_) TRY(dir->sync_file_system());
+  for (const auto& dir : dirs_) {
+    if (auto synced = dir->sync_file_system(); !synced.has_value()) {
+      ++failed_syncs_;
+      return synced;
+    }
+  }
   return {};
 }
 

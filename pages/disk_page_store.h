@@ -91,6 +91,7 @@ class DiskPageStore final : public PageStore {
   Result<void> admit(uint64_t bytes, Duration slow_max) override;
   bool passthrough_writes_allowed() const override { return expected_pinned_bytes() <= soft_limit_bytes_; }
   Result<void> sync_all() override;
+  uint64_t failed_syncs() const override { return failed_syncs_.load(); }
   void account(LocalFileId id) override;
   void recover(LocalFileId id, Pin pin) override;
   Result<uint64_t> finish_recovery() override;
@@ -180,6 +181,7 @@ class DiskPageStore final : public PageStore {
   std::atomic<uint64_t> evicted_files_{0};
   std::atomic<uint64_t> evicted_bytes_{0};
   std::atomic<uint64_t> corrupt_pages_{0};
+  std::atomic<uint64_t> failed_syncs_{0};
 
   // Admitted since open files were last looked at: those bytes may not be in pinned_bytes yet.
   std::atomic<uint64_t> admitted_bytes_{0};

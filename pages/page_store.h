@@ -193,6 +193,9 @@ class PageStore {
 
   // Everything written so far, to whatever file, survives power loss.
   virtual Result<void> sync_all() = 0;
+  // How often that failed, for whichever caller. What was written before a failure may be lost although a later call succeeds: the
+  // kernel tells of what it could not write once.
+  virtual uint64_t failed_syncs() const = 0;
 
   // Brings the accounting of a file that the kernel writes directly up to date.
   virtual void account(LocalFileId id) = 0;

@@ -55,7 +55,16 @@ class LocalPutWriter final : public PutWriter {
 
   Result<void> write(std::span<const std::byte> bytes) override {
     TRY(objects_.parts_.pages.admit(bytes.size(), objects_.options_.admit_slow_max));
-    TRY(file_->write(size_, bytes));
+    if (small_ && body_.size() + bytes.size() > LoggedBodies::kBodyBytesMax) {
+      TRY(write_body());
+      body_ = {};
+      small_ = false;
+    }
+    if (small_) {
+      body_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+    } else {
+      TRY(file_->write(size_, bytes));
+    }
     size_ += bytes.size();
     return {};
   }
@@ -63,15 +72,22 @@ class LocalPutWriter final : public PutWriter {
   Result<Object> commit(const PutFacts& facts, const ObjectConditions& conditions, ObjectDurability durability) override {
     if (committed_) return fail(ErrorCode::kInvalid, "the object was committed already");
     TRY(objects_.check_wait(name_, durability));
-    auto committed = objects_.commit(name_, *file_, &file_, facts, conditions, durability, {});
+    auto row = small_ && durability == ObjectDurability::kSync ? objects_.parts_.bodies.begin(file_->id(), body_.size()) : std::nullopt;
+    if (small_) TRY(write_body());
+    auto committed = objects_.commit(name_, {.local = *file_, .made = &file_, .row = row ? &*row : nullptr, .body = body_}, facts,
+                                     conditions, durability, {});
     committed_ = !failed_with(committed, ErrorCode::kWouldWait);
     return committed;
   }
 
  private:
+  Result<void> write_body() { return file_->write(0, std::as_bytes(std::span(body_))); }
+
   LocalObjects& objects_;
   const ObjectName name_;
   NewFile file_;
+  bool small_ = true;
+  std::string body_;  // all of it, while it is small
   uint64_t size_ = 0;
   bool committed_ = false;
 };
@@ -222,11 +238,12 @@ Result<std::unique_ptr<PutWriter>> LocalObjects::put(const ObjectName& name) {
   return std::make_unique<LocalPutWriter>(*this, name, std::move(file));
 }
 
-Result<Object> LocalObjects::commit(const ObjectName& name, pages::LocalFile& local, NewFile* made, const PutFacts& facts,
+Result<Object> LocalObjects::commit(const ObjectName& name, const Filled& filled, const PutFacts& facts,
                                     const ObjectConditions& conditions, ObjectDurability durability,
                                     std::optional<meta::ObjectPut::Upload> upload) {
   TRY(failpoint("objects.filled"));
-  if (durability == ObjectDurability::kSync) TRY(local.sync());
+  pages::LocalFile& local = filled.local;
+  if (durability == ObjectDurability::kSync && filled.row == nullptr) TRY(local.sync());
   TRY_ASSIGN(const io::FileStat stat, local.file().stat());
   parts_.pages.account(local.id());
   TRY(failpoint("objects.synced"));
@@ -241,12 +258,14 @@ Result<Object> LocalObjects::commit(const ObjectName& name, pages::LocalFile& lo
                       .file_permissions = options_.objects.file_permissions,
                       .directory_permissions = options_.objects.directory_permissions,
                       .upload = std::move(upload)};
+  if (filled.row != nullptr) put.logged_body = filled.body;
   if (put.upload) put.facts.set_upload_id(put.upload->id);
   if (durability == ObjectDurability::kPersist) put.urgency = meta::Urgency::kUrgent;
   const auto committed = commit_once(name, put, guard_of(conditions), durability_of(durability));
   // From here on the metadata knows of the file, or may: then the next start finds out.
   const bool known = committed ? committed->takes_local_file : committed.error() == ErrorCode::kMayHaveHappened;
-  if (made != nullptr && known) made->give_away();
+  if (filled.made != nullptr && known) filled.made->give_away();
+  if (filled.row != nullptr && known) filled.row->committed();
   TRY(committed);
   if (committed->inode.shadow()) shadows_found();
   TRY(failpoint("objects.committed"));

@@ -28,6 +28,7 @@
 #include "pages/page_store.h"
 #include "persist/persister.h"
 #include "volume/foreground.h"
+#include "volume/logged_bodies.h"
 #include "volume/mounts.h"
 #include "volume/objects.h"
 #include "volume/open_files.h"
@@ -67,6 +68,7 @@ class LocalObjects final : public Objects {
     meta::LowerLayer& lower;
     pages::PageStore& pages;
     OpenFiles& files;
+    LoggedBodies& bodies;
     persist::Persister& persister;
     Mounts& mounts;
     Foreground& foreground;
@@ -155,9 +157,14 @@ class LocalObjects final : public Objects {
   Result<void> check_wait(const ObjectName& name, ObjectDurability durability) const;
 
   Result<NewFile> make_local_file();
-  // Gives the local file the name; the content is as durable as is asked for when the object is. `made` is the file's owner, null
-  // where the metadata knows of it already.
-  Result<Object> commit(const ObjectName& name, pages::LocalFile& local, NewFile* made, const PutFacts& facts,
+  // Gives the local file the name; the content is as durable as is asked for when the object is.
+  struct Filled {
+    pages::LocalFile& local;
+    NewFile* made = nullptr;              // the file's owner; null where the metadata knows of it already
+    LoggedBodies::Entry* row = nullptr;   // the file is not to be synced: `body`, all of it, goes with the metadata
+    std::string_view body{};
+  };
+  Result<Object> commit(const ObjectName& name, const Filled& filled, const PutFacts& facts,
                         const ObjectConditions& conditions, ObjectDurability durability,
                         std::optional<meta::ObjectPut::Upload> upload);
   // What a write of the key takes the place of; `removal` is begun if that is a file.

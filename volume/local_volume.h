@@ -15,6 +15,7 @@
 #include "volume/foreground.h"
 #include "volume/hidden_names.h"
 #include "volume/local_objects.h"
+#include "volume/logged_bodies.h"
 #include "volume/mounts.h"
 #include "volume/name_locks.h"
 #include "volume/open_files.h"
@@ -163,6 +164,7 @@ class LocalVolume final : public Volume {
   Mounts mounts_;
   std::unique_ptr<meta::LowerLayer> lower_;
   std::unique_ptr<persist::Persister> persister_;
+  std::optional<LoggedBodies> bodies_;
   std::unique_ptr<OpenFiles> files_;
   std::optional<LocalObjects> objects_;
   std::vector<Result<std::unique_ptr<OpenFile>>> held_;  // until they are taken

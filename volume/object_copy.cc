@@ -49,7 +49,7 @@ Result<Object> LocalObjects::copy(const ObjectName& source, const ObjectName& ta
       TRY_ASSIGN(auto value, checksum_of(file->file(), from.size, *wanted));
       facts.checksum = ObjectChecksum{.algorithm = *wanted, .value = std::move(value)};
     }
-    return commit(target, *file, &file, facts, options.conditions, options.durability, {});
+    return commit(target, {.local = *file, .made = &file}, facts, options.conditions, options.durability, {});
   }
   return fail(ErrorCode::kConflict, "'" + source.key + "' changes faster than it can be copied");
 }

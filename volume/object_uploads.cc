@@ -351,7 +351,7 @@ Result<Object> LocalObjects::complete_upload(const ObjectName& name, std::string
     part.clear_local_file();
   }
   NewFile* const made = assembled.made ? &*assembled.made : nullptr;
-  auto object = commit(name, *assembled.local, made, facts, options.conditions, options.durability, std::move(ending));
+  auto object = commit(name, {.local = *assembled.local, .made = made}, facts, options.conditions, options.durability, std::move(ending));
   // The upload is over also when the object was put and could not be persisted.
   if (object || is_ended(objects_.find_upload(name.bucket, name.key, upload_id))) {
     shared->ended = true;

@@ -37,11 +37,13 @@ FetcherOptions fetcher_options(const OpenFilesOptions& options) {
 }  // namespace
 
 OpenFiles::OpenFiles(meta::Namespace& names, meta::LowerLayer& lower, pages::PageStore& pages,
-                     const ufs::MountTable& mounts, persist::Persister& persister, const OpenFilesOptions& options)
+                     const ufs::MountTable& mounts, persist::Persister& persister, LoggedBodies& bodies,
+                     const OpenFilesOptions& options)
     : names_(names),
       lower_(lower),
       pages_(pages),
       persister_(persister),
+      bodies_(bodies),
       options_(options),
       fetcher_(mounts, fetcher_options(options),
                [this](const Content& content, const format::Home& tried) { return find_home(content, tried); }),
@@ -493,6 +495,7 @@ Result<void> OpenFiles::begin(OpenInode& open) {
     if (open.writers == 0 && ctime_is_young(stat)) open.commit_due = true;
     return {};
   }
+  TRY(bodies_.release(open.content->local()));
   meta::ContentCommit before = commit_of(stat);
   before.partial = !open.content->local().complete();
   if (ctime_is_young(stat)) before.ctime_ns = 0;  // recovery shall find it changed, too

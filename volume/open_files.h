@@ -36,6 +36,7 @@
 #include "pages/page_store.h"
 #include "persist/persister.h"
 #include "volume/fetcher.h"
+#include "volume/logged_bodies.h"
 #include "volume/open_table.h"
 #include "volume/volume.h"
 #include "volume/write_ender.h"
@@ -57,7 +58,7 @@ class OpenFiles {
  public:
   // The parts must outlive it.
   OpenFiles(meta::Namespace& names, meta::LowerLayer& lower, pages::PageStore& pages, const ufs::MountTable& mounts,
-            persist::Persister& persister, const OpenFilesOptions& options);
+            persist::Persister& persister, LoggedBodies& bodies, const OpenFilesOptions& options);
   OpenFiles(const OpenFiles&) = delete;
 
   // kNotFound, kIsDirectory, kInvalid (not a regular file), kCorrupt (quarantined), kNoSpace.
@@ -177,6 +178,7 @@ class OpenFiles {
   meta::LowerLayer& lower_;
   pages::PageStore& pages_;
   persist::Persister& persister_;
+  LoggedBodies& bodies_;
   const OpenFilesOptions options_;
   std::atomic<uint64_t> endings_ = 0;
   std::atomic<uint64_t> open_count_ = 0;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "io/file.h"
 #include "meta/object_namespace.h"
+#include "volume/logged_bodies.h"
 #include "volume/objects.h"
 
 namespace weir::volume {
@@ -48,6 +49,34 @@ Result<void> recover_uploads(meta::Namespace& names, pages::PageStore& pages, bo
     }
     return {};
   });
+}
+
+// Gives local files back what a power loss took from them, where the metadata has it.
+Result<std::vector<LoggedBodies::Standing>> recover_bodies(meta::Namespace& names, pages::PageStore& pages, bool may_have_lost) {
+  meta::ObjectNamespace objects(names, Duration(-1));
+  std::vector<LoggedBodies::Standing> standing;
+  std::vector<LocalFileId> over;
+  uint64_t restored = 0;
+  TRY(objects.for_each_body([&](const meta::ObjectNamespace::Body& body) -> Result<void> {
+    const uint64_t bytes = body.record.body().size();
+    const auto stat = pages.stat(body.local_file);
+    if (!body.inode || (meta::content_persisted(*body.inode) && (may_have_lost || !stat))) {
+      over.push_back(body.local_file);
+    } else if (!may_have_lost && stat && stat->size_bytes == bytes) {
+      standing.push_back({body.local_file, bytes});
+    } else {
+      const auto local = restore_body(pages, body);
+      if (!local) return fail(Error(local.error()).wrap("local file " + std::to_string(body.local_file.value()) + " could not be restored"));
+      over.push_back(body.local_file);
+      ++restored;
+    }
+    return {};
+  }));
+  if (restored != 0) TRY(pages.sync_all());
+  // Durably, before anybody can change these files.
+  if (!over.empty()) TRY(objects.erase_bodies(over, kv::Durability::kSynced));
+  if (restored != 0) log_info("volume.bodies_restored", {{"files", restored}});
+  return standing;
 }
 
 }  // namespace
@@ -102,6 +131,8 @@ Result<bool> recover_mark(meta::Namespace& names, pages::PageStore& pages, const
 Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const HeldInodes& held,
                           LocalFiles local_files) {
   Recovered recovered;
+  TRY_ASSIGN(const bool restarted, machine_restarted(names));
+  TRY_ASSIGN(recovered.bodies, recover_bodies(names, pages, restarted || !pages.trusted()));
   TRY_ASSIGN(const auto orphans, names.orphans());
   for (const InodeId inode : orphans) {
     if (held.contains(inode)) continue;
@@ -120,7 +151,6 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const
     log_error("volume.content_lost", {{"inode", mark.inode}, {"local_file", mark.local_file}});
   }
 
-  TRY_ASSIGN(const bool restarted, machine_restarted(names));
   if (local_files == LocalFiles::kBehind && !restarted && pages.trusted()) {
     recovered.local_files_left = true;
     TRY(recover_uploads(names, pages, restarted));

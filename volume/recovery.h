@@ -4,10 +4,12 @@
 #include <cstdint>
 #include <span>
 #include <unordered_set>
+#include <vector>
 
 #include "base/result.h"
 #include "meta/namespace.h"
 #include "pages/page_store.h"
+#include "volume/logged_bodies.h"
 #include "volume/volume.h"
 
 namespace weir::volume {
@@ -18,6 +20,7 @@ struct Recovered {
   uint64_t local_files = 0;
   uint64_t garbage = 0;       // local files that nothing led to
   uint64_t quarantined = 0;   // unpersisted content that did not survive
+  std::vector<LoggedBodies::Standing> bodies;  // rows that stand, of files that hold what they say
   bool local_files_left = false;  // to OpenFiles::recover_local_file() and PageStore::finish_recovery()
 };
 
@@ -26,7 +29,7 @@ enum class LocalFiles : uint8_t { kBefore, kBehind };
 
 // Commits what inodes open for write hold now, reclaims orphans, and tells the page store which local files live. After a
 // restart of the machine, unpersisted local files of another size than was committed lost bytes that were never synced: they are
-// quarantined.
+// quarantined; those that have a logged body get it back before that.
 // Inodes that are `held` are open still: they are no orphans, and their writing is left to OpenFiles::resume().
 // Requires: nobody else uses `names` or `pages`. Crash: may be run again at any time.
 using HeldInodes = std::unordered_set<InodeId>;

@@ -48,11 +48,12 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
   persist_options.foreground_busy = [this] { return foreground_busy(); };
   persister_ = std::make_unique<persist::Persister>(*names_, *lower_, pages_, stores_, persist_options,
                                                     std::move(events));
-  files_ = std::make_unique<OpenFiles>(*names_, *lower_, pages_, stores_, *persister_,
+  bodies_.emplace(*names_, pages_);
+  files_ = std::make_unique<OpenFiles>(*names_, *lower_, pages_, stores_, *persister_, *bodies_,
                                        OpenFilesOptions{.ufs_timeout = options.ufs_timeout,
                                                         .admit_slow_max = options.admit_slow_max,
                                                         .read_ahead_pages = options.read_ahead_pages});
-  objects_.emplace(LocalObjects::Parts{*names_, *lower_, pages_, *files_, *persister_, mounts_, foreground_, listener_},
+  objects_.emplace(LocalObjects::Parts{*names_, *lower_, pages_, *files_, *bodies_, *persister_, mounts_, foreground_, listener_},
                    options_);
 }
 
@@ -77,6 +78,7 @@ LocalVolume::~LocalVolume() {
   files_.reset();
   lower_.reset();  // its threads wake the persister, and tell the objects of what they found
   objects_.reset();
+  bodies_.reset();
 }
 
 Result<void> LocalVolume::start() {
@@ -84,6 +86,7 @@ Result<void> LocalVolume::start() {
   TRY_ASSIGN(const Recovered recovered,
              recover(*names_, pages_, inodes_of(options_.held),
                      options_.callers_wait ? LocalFiles::kBehind : LocalFiles::kBefore));
+  bodies_->take_over(recovered.bodies);
   TRY_ASSIGN(held_, files_->resume(options_.held));
   log_info("volume.recovered", {{"volume", id()},
                                 {"open_for_write", recovered.marks},
@@ -142,6 +145,8 @@ void LocalVolume::stop(Deadline deadline) {
   if (remover_) remover_->close();
   files_->commit_all();
   persister_->stop(deadline);
+  if (const auto settled = bodies_->settle_all(); !settled.has_value())
+    log_warn("volume.bodies_left", {{"error", settled.error()}});
   if (const auto synced = names_->kv().sync(); !synced.has_value())
     log_error("volume.sync_failed", {{"error", synced.error()}});
 }
