@@ -35,6 +35,7 @@ void WaitingThreads::stop() {
 }
 
 void WaitingThreads::run() {
+  affinity_.apply();
   std::unique_lock lock(mutex_);
   for (;;) {
     ++idle_;

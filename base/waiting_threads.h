@@ -1,6 +1,6 @@
 // base/waiting_threads.h -- threads for requests that wait: for an under store, or for the disk.
 //
-// Threads are started as work comes and kept; beyond `threads_max` work queues. The queue is bounded by its producers:
+// Threads are started as work comes and kept, on the CPUs of the thread that made this; beyond `threads_max` work queues. The queue is bounded by its producers:
 // every entry is a request that its front keeps a place for.
 // Threads: post() may be called concurrently; stop() once.
 #pragma once
@@ -12,6 +12,8 @@
 #include <mutex>
 #include <thread>
 #include <vector>
+
+#include "base/affinity.h"
 
 namespace weir {
 
@@ -29,6 +31,7 @@ class WaitingThreads {
   void run();
 
   const size_t threads_max_;
+  const Affinity affinity_ = Affinity::of_this_thread();
   std::mutex mutex_;
   std::condition_variable work_came_;
   std::deque<std::function<void()>> queue_;

@@ -1,6 +1,6 @@
 # FindFuse3: the static libfuse that scripts/setup built, with what it needs, as Fuse3::fuse3.
 #
-# A libfuse of the system is not used: distributions build it without FUSE over io_uring.
+# A libfuse of the system is not used: distributions build it without fuse_session_custom_io().
 include(WeirDeps)
 
 find_path(Fuse3_INCLUDE_DIR fuse_lowlevel.h PATHS ${WEIR_DEPS_DIR}/libfuse/include/fuse3 NO_DEFAULT_PATH)

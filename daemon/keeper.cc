@@ -16,7 +16,9 @@
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <optional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +28,7 @@
 #include "daemon/packets.h"
 #include "fuse/keeper.h"
 #include "fuse/mount_point.h"
+#include "fuse/ring_owner.h"
 #include "io/descriptor.h"
 
 namespace weir::daemon {
@@ -70,6 +73,7 @@ class KeeperProcess {
   io::Descriptor signals_;
   io::Descriptor memory_;
   io::Descriptor connection_;
+  std::unique_ptr<fuse::RingOwner> rings_;  // of the connection
   std::string mount_point_;
   io::Descriptor binary_;           // that serves, or served last
   io::Descriptor next_binary_;      // that is to serve next
@@ -210,6 +214,19 @@ void KeeperProcess::answer(Packet packet) {
       (void)send_packet(socket_.get(), done, connection ? connection_.get() : -1);
       return;
     }
+    case Kind::kRings: {
+      if (!rings_) {
+        fuse::RingShape shape;
+        std::istringstream(packet.message.text) >> shape.queues >> shape.depth >> shape.payload_bytes;
+        if (auto rings = fuse::RingOwner::start(connection_.get(), shape); rings) {
+          rings_ = *std::move(rings);
+        } else {
+          refuse(rings.error().code(), rings.error().context());
+        }
+      }
+      (void)send_packet(socket_.get(), done, rings_ ? rings_->memory().get() : -1);
+      return;
+    }
     case Kind::kUpgrade: {
       io::Descriptor binary(::open(packet.message.text, O_PATH | O_CLOEXEC));
       if (!binary.valid()) {
@@ -223,6 +240,7 @@ void KeeperProcess::answer(Packet packet) {
       return;
     }
     case Kind::kDisconnect:
+      rings_.reset();
       connection_.close();
       mount_point_.clear();
       return;
@@ -272,6 +290,7 @@ int KeeperProcess::end(int code) {
     if (const auto gone = fuse::unmount_path(mount_point_, fuse::Unmount::kDetach); !gone)
       tell("cannot take the mount away: " + gone.error().to_string());
   }
+  rings_.reset();
   return code;
 }
 

@@ -1,7 +1,8 @@
 // daemon/keeper.h -- the process of `weir serve` where the mount is to outlive the daemon: it holds the kernel's connection and
 // the ledger, and starts the daemon proper, again when that dies.
 //
-// It does nothing else, so that there is little it could die of: one thread, no volume, no configuration. SIGTERM, SIGINT and
+// It owns the connection's rings, too. It does nothing else, so that there is little it could die of: no volume, no configuration,
+// and besides the rings' threads one thread. SIGTERM, SIGINT and
 // SIGHUP are passed on; it ends with its daemon, and the daemon with it. A daemon that dies again and again is started more and
 // more slowly, and in the end no more: then the mount is taken away.
 #pragma once

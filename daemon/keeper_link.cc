@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <sstream>
+#include <string>
 #include <utility>
 
 #include "base/log.h"
@@ -58,6 +59,11 @@ Result<io::Descriptor> KeeperLink::ask(KeeperMessage::Kind kind, std::string_vie
 
 Result<io::Descriptor> KeeperLink::connect(const std::string& mount_point) {
   return ask(KeeperMessage::Kind::kConnect, mount_point);
+}
+
+Result<io::Descriptor> KeeperLink::rings(const fuse::RingShape& shape) {
+  return ask(KeeperMessage::Kind::kRings, std::to_string(shape.queues) + ' ' + std::to_string(shape.depth) + ' ' +
+                                              std::to_string(shape.payload_bytes));
 }
 
 void KeeperLink::disconnect() { say(KeeperMessage::Kind::kDisconnect); }

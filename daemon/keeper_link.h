@@ -24,6 +24,7 @@ class KeeperLink final : public fuse::Keeper {
 
   Result<io::Descriptor> connect(const std::string& mount_point) override;
   void disconnect() override;
+  Result<io::Descriptor> rings(const fuse::RingShape& shape) override;
   fuse::Ledger& ledger() override { return *ledger_; }
 
   // The connection that a predecessor served; once. Not valid: there is none.

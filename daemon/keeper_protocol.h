@@ -12,7 +12,7 @@
 
 namespace weir::daemon {
 
-inline constexpr int kKeeperProtocol = 1;
+inline constexpr int kKeeperProtocol = 2;
 inline constexpr const char* kKeeperVariable = "WEIR_KEEPER";
 // Exit code of a daemon that wants a successor.
 inline constexpr int kExitHandOver = 79;
@@ -23,6 +23,7 @@ struct KeeperMessage {
   enum class Kind : uint32_t {
     // from the daemon; answered with kDone
     kConnect,     // text: the directory to mount on; the answer brings the connection
+    kRings,       // text: how many queues, their depth, the bytes of a payload; the answer brings the rings' memory
     kUpgrade,     // text: the binary that the next daemon is to be
     // from the daemon; not answered
     kDisconnect,  // the mount is gone

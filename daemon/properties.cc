@@ -73,8 +73,7 @@ constexpr std::array kTable = {
     Property{"fuse.passthrough", kSwitch, "auto",
              "The kernel reads and writes complete local files directly. Needs root and Linux 6.9."},
     Property{"fuse.io_uring", kSwitch, "auto",
-             "Requests travel over io_uring. Needs Linux 6.14 and fuse's module parameter enable_uring. auto: where fuse.keeper "
-             "is off; on: fuse.keeper has no effect."},
+             "Requests travel over io_uring. Needs Linux 6.14 and fuse's module parameter enable_uring."},
     Property{"fuse.keeper", kBool, "true",
              "The mount outlives the daemon: `weir serve` holds the kernel's connection and starts the daemon proper, again when it "
              "dies or is upgraded."},

@@ -164,9 +164,7 @@ int serve(const ServeOptions& options) {
       if (const auto code = background.enter()) return *code;
     }
   }
-  // A ring's requests would not outlive the daemon.
-  const bool keeps = properties->boolean("fuse.keeper") && properties->text("fuse.io_uring") != "on";
-  if (!kept && keeps) return keep_daemon([&] { background.started(); });
+  if (!kept && properties->boolean("fuse.keeper")) return keep_daemon([&] { background.started(); });
 
   LiveConfig::open_log_of(*properties);
   auto daemon = Daemon::start(*properties, options.sources, keeper->get());

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <string>
@@ -13,31 +14,21 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "fuse/kernel_interface.h"
 
 namespace weir::fuse {
 namespace {
 
-// Of the kernel's interface (include/uapi/linux/fuse.h), in which libfuse's headers take no part.
-struct InHeader {
-  uint32_t bytes;
-  uint32_t opcode;
-  uint64_t unique;
-  uint64_t node;
-  uint32_t uid, gid, pid;
-  uint16_t extension_bytes;
-  uint16_t padding;
-};
-struct OutHeader {
-  uint32_t bytes;
-  int32_t error;
-  uint64_t unique;
-};
-constexpr uint32_t kGreeting = 26;     // FUSE_INIT
-constexpr int32_t kNotifyResend = 7;   // FUSE_NOTIFY_RESEND
+using kernel::InHeader;
+using kernel::OutHeader;
+
 constexpr size_t kHeaderRoom = 4096;   // of a request, besides its data
 
 constexpr int kWakeSignal = SIGUSR1;
 constexpr Duration kWakePeriod = std::chrono::milliseconds(5);
+
+constexpr size_t kSeatsMin = 2;  // one request must not keep the next one waiting
+constexpr size_t kSeatsMax = 4;
 
 // read(2) is to come back when its thread is signalled.
 void let_signals_interrupt() {
@@ -49,13 +40,15 @@ void let_signals_interrupt() {
 }  // namespace
 
 DeviceLoop::DeviceLoop(fuse_session* session, int device, Ledger& ledger, WaitingThreads& waiting,
-                       size_t threads_max, size_t request_bytes_max)
+                       size_t threads_max, size_t request_bytes_max, Greeted greeted)
     : session_(session),
       device_(device),
       ledger_(ledger),
       waiting_(waiting),
       threads_max_(threads_max),
-      buffer_bytes_(request_bytes_max + kHeaderRoom) {
+      buffer_bytes_(request_bytes_max + kHeaderRoom),
+      seats_(std::clamp<size_t>(std::thread::hardware_concurrency(), kSeatsMin, kSeatsMax)),
+      greeted_(std::move(greeted)) {
   let_signals_interrupt();
 }
 
@@ -99,16 +92,32 @@ std::optional<std::span<char>> DeviceLoop::read(Reader& reader, Buffer& buffer) 
 void DeviceLoop::serve(std::span<char> message, LedgerIntent* slot) {
   InHeader header;
   std::memcpy(&header, message.data(), sizeof header);
-  LedgerConnection& connection = ledger_.connection();
-  if (header.opcode == kGreeting && message.size() <= LedgerConnection::kGreetingBytesMax) {
-    std::memcpy(connection.greeting, message.data(), message.size());
-    connection.greeting_bytes.store(static_cast<uint32_t>(message.size()), std::memory_order_release);
+  if (header.opcode == kernel::kGreeting) {
+    LedgerConnection& connection = ledger_.connection();
+    if (message.size() <= LedgerConnection::kGreetingBytesMax) {
+      std::memcpy(connection.greeting, message.data(), message.size());
+      connection.greeting_bytes.store(static_cast<uint32_t>(message.size()), std::memory_order_release);
+    }
+    greet(message);
+    return;
   }
   const Origin origin(ledger_, slot, header.unique);
   fuse_buf buffer{};
   buffer.mem = message.data();
   buffer.size = message.size();
   fuse_session_process_buf(session_, &buffer);
+}
+
+thread_local bool DeviceLoop::answers_greeting_ = false;
+
+void DeviceLoop::greet(std::span<char> message) {
+  fuse_buf buffer{};
+  buffer.mem = message.data();
+  buffer.size = message.size();
+  answers_greeting_ = true;
+  fuse_session_process_buf(session_, &buffer);
+  answers_greeting_ = false;
+  for (Left& left : greeted_()) serve_on_own_thread(std::move(left));
 }
 
 // ---- taking over
@@ -118,26 +127,23 @@ void DeviceLoop::greet_again() {
   const size_t bytes = connection.greeting_bytes.load(std::memory_order_acquire);
   if (bytes == 0) return;
   std::string message(connection.greeting, bytes);
-  fuse_buf buffer{};
-  buffer.mem = message.data();
-  buffer.size = message.size();
   // The reply finds nobody who waits for it, unless the predecessor died before its own.
-  fuse_session_process_buf(session_, &buffer);
+  greet(message);
 }
 
 void DeviceLoop::ask_for_requests() {
-  const OutHeader notice{.bytes = sizeof(OutHeader), .error = kNotifyResend, .unique = 0};
+  const OutHeader notice{.bytes = sizeof(OutHeader), .error = kernel::kNotifyResend, .unique = 0};
   if (::write(device_, &notice, sizeof notice) != sizeof notice) log_error("fuse.resend_failed", {{"errno", errno}});
 }
 
-void DeviceLoop::serve_on_own_thread(std::span<char> message) {
+void DeviceLoop::serve_on_own_thread(Left request) {
   {
     const std::lock_guard lock(mutex_);
     ++sent_again_;
   }
-  waiting_.post([this, copy = std::string(message.begin(), message.end())]() mutable {
+  waiting_.post([this, request = std::move(request)] {
     LedgerIntent* const slot = ledger_.take_intent();
-    serve(copy, slot);
+    request(slot);
     ledger_.give_back(slot);
     const std::lock_guard lock(mutex_);
     --sent_again_;
@@ -154,7 +160,9 @@ std::optional<std::span<char>> DeviceLoop::read_what_is_sent_again(Reader& reade
       InHeader header;
       std::memcpy(&header, message->data(), sizeof header);
       if ((header.unique & Origin::kSentAgain) != 0) {
-        serve_on_own_thread(*message);
+        serve_on_own_thread([this, copy = std::string(message->begin(), message->end())](LedgerIntent* slot) mutable {
+          serve(copy, slot);
+        });
         ++count;
         continue;
       }
@@ -190,9 +198,9 @@ void DeviceLoop::work(Reader& reader, std::optional<std::span<char>> first, Buff
   if (slot == nullptr) return;
   for (std::optional<std::span<char>> message = first;; message.reset()) {
     if (!message) {
-      idle_.fetch_add(1, std::memory_order_relaxed);
+      if (!take_seat()) break;
       message = read(reader, buffer);
-      if (idle_.fetch_sub(1, std::memory_order_relaxed) == 1 && message) start_thread();
+      leave_seat(message ? Leaves::kToServe : Leaves::kForGood);
     }
     if (!message) break;
     serve(*message, slot);
@@ -200,9 +208,37 @@ void DeviceLoop::work(Reader& reader, std::optional<std::span<char>> first, Buff
   ledger_.give_back(slot);
 }
 
-void DeviceLoop::start_thread() {
+bool DeviceLoop::try_take_seat() {
+  size_t taken = seats_taken_.load();
+  while (taken < seats_) {
+    if (seats_taken_.compare_exchange_weak(taken, taken + 1)) return true;
+  }
+  return false;
+}
+
+bool DeviceLoop::take_seat() {
+  if (try_take_seat()) return true;
+  // Whoever leaves the last seat looks for a spare thread under the same lock.
+  std::unique_lock lock(mutex_);
+  ++spare_;
+  bool taken = false;
+  seat_needed_.wait(lock, [&] { return stopping_.load() || (taken = try_take_seat()); });
+  --spare_;
+  return taken;
+}
+
+void DeviceLoop::leave_seat(Leaves leaves) {
+  if (seats_taken_.fetch_sub(1) == 1) fill_seat(leaves);
+}
+
+void DeviceLoop::fill_seat(Leaves left) {
   const std::lock_guard lock(mutex_);
-  if (threads_ + 1 >= threads_max_ || stopping_.load()) return;
+  if (stopping_.load()) return;
+  if (spare_ != 0) {
+    seat_needed_.notify_one();
+    return;
+  }
+  if (left == Leaves::kForGood || threads_ + 1 >= threads_max_) return;
   try {
     std::thread([this] {
       {
@@ -223,6 +259,7 @@ void DeviceLoop::start_thread() {
 void DeviceLoop::stop() {
   stopping_.store(true);
   std::unique_lock lock(mutex_);
+  seat_needed_.notify_all();
   for (bool reading = true; reading;) {
     reading = false;
     for (const Reader& reader : readers_) {

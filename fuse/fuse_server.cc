@@ -1,6 +1,7 @@
 #include "fuse/fuse_server.h"
 
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -10,18 +11,23 @@
 #include <condition_variable>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 #include <mutex>
 #include <span>
 #include <string_view>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/log.h"
 #include "fuse/device_loop.h"
 #include "fuse/fuse_api.h"
 #include "fuse/invalidator.h"
+#include "fuse/kernel_interface.h"
 #include "fuse/mount_point.h"
 #include "fuse/operations.h"
+#include "fuse/ring_loop.h"
+#include "fuse/ring_owner.h"
 #include "io/errno.h"
 #include "io/file.h"
 
@@ -31,7 +37,9 @@ namespace {
 // Requests in flight on each ring: as many may wait for an under store before the core's other requests queue behind
 // them. Each has a buffer of request_bytes_max, which takes memory once it is used; together at most this much.
 constexpr uint64_t kRingBytesMax = 512 << 20;
-constexpr uint64_t kRingDepthMin = 8, kRingDepthMax = 64;
+constexpr uint64_t kRingDepthMin = 8, kRingDepthMax = RingShape::kDepthMax;
+constexpr uint64_t kRingPayloadMin = 128 << 10;  // attributes and listings need it
+constexpr uint64_t kPageBytes = 4096;
 constexpr uint16_t kBackgroundRequestsMax = 64;
 constexpr Duration kRingStartWait = std::chrono::seconds(1);
 constexpr int32_t kBackingIdsUnknownMax = 256;  // that a process may have been given and died before it wrote them down
@@ -51,9 +59,14 @@ Result<fuse_session*> new_session(std::string options, const fuse_lowlevel_ops& 
   return session;
 }
 
-uint64_t ring_depth(const FuseOptions& options) {
-  const uint64_t cores = std::max(1L, ::sysconf(_SC_NPROCESSORS_CONF));
-  return std::clamp(kRingBytesMax / options.request_bytes_max / cores, kRingDepthMin, kRingDepthMax);
+RingShape ring_shape(const FuseOptions& options) {
+  const uint64_t wanted = std::max<uint64_t>(options.request_bytes_max, kRingPayloadMin);
+  const uint64_t payload_bytes = (wanted + kPageBytes - 1) / kPageBytes * kPageBytes;
+  const uint64_t queues = number_of_queues();
+  const uint64_t depth = std::clamp(kRingBytesMax / payload_bytes / queues, kRingDepthMin, kRingDepthMax);
+  return {.queues = static_cast<uint32_t>(queues),
+          .depth = static_cast<uint32_t>(depth),
+          .payload_bytes = static_cast<uint32_t>(payload_bytes)};
 }
 
 void log_of_libfuse(fuse_log_level level, const char* format, va_list arguments) {
@@ -73,8 +86,11 @@ std::string ring_obstacle() {
   char value = 'N';
   const auto got = file->read_at(0, std::as_writable_bytes(std::span(&value, 1)));
   if (!got || value != 'Y') return std::string("off in the kernel; way out: echo 1 > ") + kSwitch;
-  return {};
+  return io_uring_obstacle();
 }
+
+// libfuse's way to the kernel, for all but what a ring's request is answered with.
+ssize_t read_device(int device, void* buffer, size_t bytes, void*) { return ::read(device, buffer, bytes); }
 
 }  // namespace
 
@@ -114,6 +130,8 @@ struct FuseServer::Session : KernelCaches {
   void negotiate(fuse_conn_info& connection);
   Result<void> hand_over(Deadline deadline);
   void serve();
+  std::vector<DeviceLoop::Left> start_rings();
+  ssize_t reply(int device, std::span<iovec> parts);
   void disconnect();
 
   void drop_content(InodeId inode) override { fuse_lowlevel_notify_inval_inode(fuse, inode.value(), 0, 0); }
@@ -136,7 +154,9 @@ struct FuseServer::Session : KernelCaches {
   Operations operations;
   std::unique_ptr<Invalidator> invalidator;
   fuse_session* fuse = nullptr;
-  std::unique_ptr<DeviceLoop> device_loop;  // null: libfuse's own
+  std::unique_ptr<RingOwner> own_rings;      // where no keeper has them
+  std::unique_ptr<RingLoop> ring_loop;       // null: no rings
+  std::unique_ptr<DeviceLoop> device_loop;
   DeviceLoop::Begin begin = DeviceLoop::Begin::kAnew;
   bool has_handles = false;  // those in the ledger are ours
   uint64_t device = 0;  // st_dev of the mount
@@ -200,15 +220,14 @@ void FuseServer::Session::negotiate(fuse_conn_info& connection) {
     features.io_uring = false;
     features.io_uring_reason = "the kernel did not offer it";
   }
+  ledger.connection().io_uring = features.io_uring;
   negotiated = true;
   changed.notify_all();
 }
 
 // Makes the libfuse session of the connection.
 Result<void> FuseServer::Session::connect(io::Descriptor taken_over) {
-  std::string words = session_options();
-  if (features.io_uring) words += ",io_uring,io_uring_q_depth=" + std::to_string(ring_depth(options));
-  TRY_ASSIGN(fuse, new_session(std::move(words), Operations::table(), &operations));
+  TRY_ASSIGN(fuse, new_session(session_options(), Operations::table(), &operations));
   io::Descriptor connection = std::move(taken_over);
   if (!connection.valid()) {
     ledger.connect(mount_point);
@@ -217,14 +236,18 @@ Result<void> FuseServer::Session::connect(io::Descriptor taken_over) {
                                                      : open_connection(mount_point));
   }
   const int fd = connection.get();
-  if (fuse_session_mount(fuse, ("/dev/fd/" + std::to_string(fd)).c_str()) != 0)
+  fuse_custom_io io{};
+  io.read = read_device;
+  io.writev = [](int device, iovec* parts, int count, void* user_data) {
+    return static_cast<Operations*>(user_data)->send(device, std::span(parts, static_cast<size_t>(count)));
+  };
+  if (fuse_session_custom_io(fuse, &io, sizeof io, fd) != 0)
     return fail(ErrorCode::kInternal, "libfuse refused the connection");
   (void)connection.release();  // the session's now
   operations.session = fuse;
-  if (options.keeper != nullptr) {
-    device_loop = std::make_unique<DeviceLoop>(fuse, fd, ledger, operations.waiting, options.threads,
-                                               options.request_bytes_max);
-  }
+  operations.send = [this](int device, std::span<iovec> parts) { return reply(device, parts); };
+  device_loop = std::make_unique<DeviceLoop>(fuse, fd, ledger, operations.waiting, options.threads,
+                                             options.request_bytes_max, [this] { return start_rings(); });
   return {};
 }
 
@@ -233,9 +256,11 @@ Result<void> FuseServer::Session::start(io::Descriptor taken_over) {
   static std::once_flag log_redirected;
   std::call_once(log_redirected, [] { fuse_set_log_func(log_of_libfuse); });
 
-  features.io_uring_reason = options.io_uring == Switch::kOff ? "off by configuration"
-                             : options.keeper != nullptr      ? "requests on a ring do not outlive the daemon (fuse.keeper)"
-                                                              : ring_obstacle();
+  // What was agreed upon with the kernel holds for as long as its connection.
+  const bool agreed = begin == DeviceLoop::Begin::kTakeOver && ledger.connection().greeting_bytes.load() != 0;
+  features.io_uring_reason = agreed ? (ledger.connection().io_uring.load() != 0 ? "" : "off since the mount was made")
+                             : options.io_uring == Switch::kOff ? "off by configuration"
+                                                                : ring_obstacle();
   features.io_uring = features.io_uring_reason.empty();
 
   TRY(connect(std::move(taken_over)));
@@ -305,19 +330,58 @@ Result<void> FuseServer::Session::settle_ring() {
 }
 
 void FuseServer::Session::serve() {
-  if (device_loop) {
-    device_loop->run(begin);
-  } else {
-    fuse_loop_config* config = fuse_loop_cfg_create();
-    fuse_loop_cfg_set_clone_fd(config, 1);
-    fuse_loop_cfg_set_max_threads(config, options.threads);
-    const int result = fuse_session_loop_mt(fuse, config);
-    fuse_loop_cfg_destroy(config);
-    if (result != 0) log_warn("fuse.loop_ended", {{"mount_point", mount_point}, {"result", result}});
-  }
+  device_loop->run(begin);
+  if (ring_loop) ring_loop->stop();
   const std::lock_guard lock(mutex);
   ended = true;
   changed.notify_all();
+}
+
+// The greeting was answered: the kernel sends nothing else until the rings that were announced are there.
+std::vector<DeviceLoop::Left> FuseServer::Session::start_rings() {
+  {
+    const std::lock_guard lock(mutex);
+    if (!features.io_uring) return {};
+  }
+  const auto open = [this]() -> Result<std::unique_ptr<RingMemory>> {
+    if (options.keeper != nullptr) {
+      TRY_ASSIGN(io::Descriptor memory, options.keeper->rings(ring_shape(options)));
+      return RingMemory::open(std::move(memory));
+    }
+    TRY_ASSIGN(own_rings, RingOwner::start(fuse_session_fd(fuse), ring_shape(options)));
+    return RingMemory::open(io::Descriptor(::fcntl(own_rings->memory().get(), F_DUPFD_CLOEXEC, 3)));
+  };
+  auto memory = open();
+  if (!memory) {
+    ledger.connection().io_uring = 0;
+    const std::lock_guard lock(mutex);
+    features.io_uring = false;
+    features.io_uring_reason = memory.error().to_string();
+    return {};
+  }
+  ring_loop = std::make_unique<RingLoop>(fuse, *std::move(memory), ledger);
+  std::vector<DeviceLoop::Left> left;
+  if (begin == DeviceLoop::Begin::kTakeOver) left = ring_loop->left_by_predecessor();
+  ring_loop->start();
+  return left;
+}
+
+// In the place of writev(2).
+ssize_t FuseServer::Session::reply(int device, std::span<iovec> parts) {
+  if (ring_loop && ring_loop->reply(parts)) {
+    ssize_t bytes = 0;
+    for (const iovec& part : parts) bytes += static_cast<ssize_t>(part.iov_len);
+    return bytes;
+  }
+  if (DeviceLoop::answers_greeting() && ledger.connection().io_uring.load() != 0 && parts.size() == 2 &&
+      parts[1].iov_len >= kernel::kAnswerFlags2At + sizeof(uint32_t)) {
+    char* const flags2 = static_cast<char*>(parts[1].iov_base) + kernel::kAnswerFlags2At;
+    uint32_t flags = 0;
+    std::memcpy(&flags, flags2, sizeof flags);
+    flags |= kernel::kFlags2OverIoUring;
+    std::memcpy(flags2, &flags, sizeof flags);
+  }
+  return ::writev(device, parts.data(), static_cast<int>(parts.size()));
 }
 
 Result<void> FuseServer::Session::take_mount_away(Deadline deadline) {
@@ -343,12 +407,12 @@ Result<void> FuseServer::Session::take_mount_away(Deadline deadline) {
 void FuseServer::Session::cut_connection() {
   if (device != 0) abort_connection(device);
   fuse_session_exit(fuse);
-  if (device_loop) device_loop->stop();
+  device_loop->stop();
 }
 
 Result<void> FuseServer::Session::hand_over(Deadline deadline) {
   volume.set_cache_listener(nullptr);
-  if (!device_loop) return fail(ErrorCode::kNotSupported, "the mount does not outlive the daemon (fuse.keeper)");
+  if (options.keeper == nullptr) return fail(ErrorCode::kNotSupported, "the mount does not outlive the daemon (fuse.keeper)");
   device_loop->stop();
   std::unique_lock lock(mutex);
   if (changed.wait_until(lock, deadline.time(), [this] { return ended; })) return {};
@@ -384,6 +448,8 @@ Result<void> FuseServer::Session::end(Deadline deadline) {
 // Closes the device: the kernel fails whatever it still has to ask. Requires: no request runs any more.
 void FuseServer::Session::disconnect() {
   if (fuse == nullptr) return;
+  ring_loop.reset();
+  own_rings.reset();
   fuse_session_destroy(std::exchange(fuse, nullptr));
   if (!has_handles) return;  // a takeover that failed: another one is tried
   ledger.disconnect();

@@ -5,6 +5,7 @@
 
 #include "base/result.h"
 #include "fuse/ledger.h"
+#include "fuse/ring_memory.h"
 #include "io/descriptor.h"
 
 namespace weir::fuse {
@@ -17,6 +18,9 @@ class Keeper {
   virtual Result<io::Descriptor> connect(const std::string& mount_point) = 0;
   // The mount is gone, or is to go with the last descriptor.
   virtual void disconnect() = 0;
+  // Rings of the connection, in which the kernel's requests outlive the server, too; those that there are, or new ones. Returns
+  // a descriptor of their RingMemory.
+  virtual Result<io::Descriptor> rings(const RingShape& shape) = 0;
   // Kept like the connection.
   virtual Ledger& ledger() = 0;
 };

@@ -101,6 +101,7 @@ void Ledger::connect(std::string_view mount_point) {
   disconnect();
   LedgerConnection& connection = layout_->connection;
   connection.passthrough = 0;
+  connection.io_uring = 0;
   connection.greeting_bytes = 0;
   connection.backing_id_seen = 0;
   const size_t bytes = std::min(mount_point.size(), LedgerConnection::kPathBytesMax - 1);
@@ -206,8 +207,12 @@ void Ledger::forget_inherited() {
 
 thread_local Origin* Origin::current_ = nullptr;
 
-Origin::Origin(Ledger& ledger, LedgerIntent* slot, uint64_t unique)
-    : ledger_(ledger), slot_(slot), unique_(unique & ~kSentAgain), sent_again_((unique & kSentAgain) != 0) {
+Origin::Origin(Ledger& ledger, LedgerIntent* slot, uint64_t unique, Thread thread)
+    : ledger_(ledger),
+      slot_(slot),
+      unique_(unique & ~kSentAgain),
+      sent_again_((unique & kSentAgain) != 0),
+      thread_(thread) {
   current_ = this;
 }
 

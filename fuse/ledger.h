@@ -27,7 +27,7 @@
 
 namespace weir::fuse {
 
-inline constexpr uint32_t kLedgerVersion = 1;
+inline constexpr uint32_t kLedgerVersion = 2;
 
 // An open file. `here` is what the process that serves now keeps for it.
 struct LedgerFile {
@@ -84,6 +84,7 @@ struct LedgerConnection {
 
   std::atomic<uint32_t> connected;    // 0: there is none, and nothing else here counts
   uint32_t passthrough;
+  std::atomic<uint32_t> io_uring;     // the kernel was told that there will be rings
   std::atomic<uint32_t> greeting_bytes;  // 0: the kernel has not said anything yet
   char greeting[kGreetingBytesMax];   // its FUSE_INIT
   char mount_point[kPathBytesMax];
@@ -206,9 +207,10 @@ class Origin {
  public:
   // The kernel marks a request that it sends again, because the one who had it died.
   static constexpr uint64_t kSentAgain = uint64_t{1} << 63;
+  enum class Thread : uint8_t { kMayWait, kOfRing };
 
   // `unique` as it came. Serves one request; what it noted is forgotten with it.
-  Origin(Ledger& ledger, LedgerIntent* slot, uint64_t unique);
+  Origin(Ledger& ledger, LedgerIntent* slot, uint64_t unique, Thread thread = Thread::kMayWait);
   ~Origin();
   Origin(const Origin&) = delete;
   Origin& operator=(const Origin&) = delete;
@@ -217,6 +219,8 @@ class Origin {
 
   uint64_t unique() const { return unique_; }
   bool sent_again() const { return sent_again_; }
+  // Others wait for the thread.
+  bool of_ring() const { return thread_ == Thread::kOfRing; }
   // What the request noted when it came first.
   const Ledger::InheritedIntent* before() const { return sent_again_ ? ledger_.inherited(unique_) : nullptr; }
   void note(LedgerIntent::Kind kind, uint64_t inode, uint64_t offset = 0, uint64_t size = 0);
@@ -228,6 +232,7 @@ class Origin {
   LedgerIntent* const slot_;
   const uint64_t unique_;
   const bool sent_again_;
+  const Thread thread_;
 };
 
 }  // namespace weir::fuse

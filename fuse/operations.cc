@@ -38,31 +38,19 @@ constexpr uint32_t kSetIdBits = S_ISUID | S_ISGID;
 // One request, to be answered exactly once. Handlers return an error instead of replying with it.
 class Request {
  public:
-  explicit Request(fuse_req_t req, RingGate* gate = nullptr) : req_(req), gate_(gate) {}
+  explicit Request(fuse_req_t req) : req_(req) {}
 
   fuse_req_t raw() const { return req_; }
   meta::Caller caller() const {
     const fuse_ctx* context = fuse_req_ctx(req_);
     return {.uid = context->uid, .gid = context->gid, .umask = context->umask};
   }
-  // `send` is a call of fuse_reply_*(); returns what it returns.
-  template <typename Send>
-  int reply(Send send) const {
-    if (gate_ == nullptr) return send(req_);
-    const std::lock_guard lock(gate_->mutex());
-    return send(req_);
-  }
   void done() const { error(0); }
-  void error(int err) const {
-    reply([err](fuse_req_t req) { return fuse_reply_err(req, err); });
-  }
-  void bytes(const void* data, size_t size) const {
-    reply([=](fuse_req_t req) { return fuse_reply_buf(req, static_cast<const char*>(data), size); });
-  }
+  void error(int err) const { fuse_reply_err(req_, err); }
+  void bytes(const void* data, size_t size) const { fuse_reply_buf(req_, static_cast<const char*>(data), size); }
 
  private:
   fuse_req_t req_;
-  RingGate* gate_;  // null on the thread that got the request
 };
 
 Operations& operations_of(fuse_req_t req) { return *static_cast<Operations*>(fuse_req_userdata(req)); }
@@ -118,17 +106,21 @@ void run(Operations& ops, const Request& request, Operation operation, TimePoint
   request.error(errno_of(result.error().code()));
 }
 
+bool on_ring_thread() { return Origin::current() != nullptr && Origin::current()->of_ring(); }
+
 // Continues a request of a ring on a thread that may wait. What the handler points to lives until the reply.
 template <typename Handler>
 void move_to_waiting(fuse_req_t req, Operation operation, TimePoint start, const Handler& handler) {
   Operations& ops = operations_of(req);
-  RingGate& gate = RingGate::of_this_thread();
-  gate.enter();
   ops.statistics.record_moved();
-  ops.waiting.post([&ops, &gate, req, operation, start, handler] {
+  ops.waiting.post([&ops, req, unique = request_number(), operation, start, handler] {
     const Invalidator::Serving serving;
-    run(ops, Request(req, &gate), operation, start, handler);
-    gate.leave();
+    LedgerIntent* const intent = ops.ledger.take_intent();
+    {
+      const Origin origin(ops.ledger, intent, unique);
+      run(ops, Request(req), operation, start, handler);
+    }
+    ops.ledger.give_back(intent);
   });
 }
 
@@ -140,7 +132,7 @@ void serve(fuse_req_t req, Operation operation, const Handler& handler) {
   const TimePoint start = system_clock().now();
   const Invalidator::Serving serving;
   const Request request(req);
-  if (!fuse_req_is_uring(req)) return run(ops, request, operation, start, handler);
+  if (!on_ring_thread()) return run(ops, request, operation, start, handler);
   if (!ops.ring_used.load(std::memory_order_relaxed)) ops.ring_used.store(true, std::memory_order_relaxed);
   const Result<void> result = [&] {
     const NoWait no_wait;
@@ -165,7 +157,7 @@ Result<T> looked_up(Result<T> result) {
 template <typename Handler>
 void serve_waiting(fuse_req_t req, Operation operation, const Handler& handler) {
   const TimePoint start = system_clock().now();
-  if (fuse_req_is_uring(req)) return move_to_waiting(req, operation, start, handler);
+  if (on_ring_thread()) return move_to_waiting(req, operation, start, handler);
   const Invalidator::Serving serving;
   run(operations_of(req), Request(req), operation, start, handler);
 }
@@ -242,12 +234,12 @@ fuse_entry_param to_entry(const Entry& entry) {
 
 void reply_entry(const Request& request, const Entry& entry) {
   const fuse_entry_param param = to_entry(entry);
-  request.reply([&](fuse_req_t req) { return fuse_reply_entry(req, &param); });
+  fuse_reply_entry(request.raw(), &param);
 }
 
 void reply_attributes(const Request& request, const Entry& entry) {
   const struct stat st = to_stat(entry.attributes);
-  request.reply([&](fuse_req_t req) { return fuse_reply_attr(req, &st, to_seconds(entry.valid_for)); });
+  fuse_reply_attr(request.raw(), &st, to_seconds(entry.valid_for));
 }
 
 // The kernel leaves it to us (HANDLE_KILLPRIV_V2) to take the set-id bits away when somebody without CAP_FSETID writes.
@@ -325,7 +317,7 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
     if (failed_with(entry, ErrorCode::kNotFound) && ops.absent_valid_for > Duration::zero()) {
       fuse_entry_param absent{};
       absent.entry_timeout = to_seconds(ops.absent_valid_for);
-      request.reply([&](fuse_req_t req) { return fuse_reply_entry(req, &absent); });
+      fuse_reply_entry(request.raw(), &absent);
       return {};
     }
     if (!entry) return fail(entry.error());
@@ -383,7 +375,7 @@ void read_symlink(fuse_req_t req, fuse_ino_t ino) {
   serve(req, Operation::kReadSymlink, [=](const Request& request) -> Result<void> {
     TRY_ASSIGN(std::string target, looked_up(operations_of(request.raw()).volume.read_symlink(InodeId{ino})));
     if (target.size() >= PATH_MAX) target.resize(PATH_MAX - 1);
-    request.reply([&](fuse_req_t req) { return fuse_reply_readlink(req, target.c_str()); });
+    fuse_reply_readlink(request.raw(), target.c_str());
     return {};
   });
 }
@@ -563,7 +555,7 @@ template <typename Send>
 void reply_handle(const Request& request, OpenHandle& handle, const fuse_file_info& info, const Send& send) {
   fuse_file_info out = info;
   describe(*handle.entry, out);
-  const int sent = request.reply([&](fuse_req_t req) { return send(req, out); });
+  const int sent = send(request.raw(), out);
   // Not sent: the caller was interrupted, and no RELEASE will come.
   if (sent != 0) return operations_of(request.raw()).close(handle);
 }
@@ -641,18 +633,12 @@ void open(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info_in) {
 
 void read(fuse_req_t req, fuse_ino_t, size_t size, off_t offset, fuse_file_info* info) {
   serve_waiting(req, Operation::kRead, [=, fh = info->fh](const Request& request) -> Result<void> {
-    // A ring's request brings the memory for its reply.
-    char* payload = nullptr;
-    size_t payload_size = 0;
-    if (fuse_req_get_payload(request.raw(), &payload, &payload_size, nullptr) != 0 || payload_size < size) {
-      static thread_local std::vector<char> buffer;
-      if (buffer.size() < size) buffer.resize(size);
-      payload = buffer.data();
-    }
+    static thread_local std::vector<char> buffer;
+    if (buffer.size() < size) buffer.resize(size);
     TRY_ASSIGN(OpenFile* const file, open_file(request, fh));
     TRY_ASSIGN(const size_t got,
-               file->read(static_cast<uint64_t>(offset), std::as_writable_bytes(std::span(payload, size))));
-    request.bytes(payload, got);
+               file->read(static_cast<uint64_t>(offset), std::as_writable_bytes(std::span(buffer.data(), size))));
+    request.bytes(buffer.data(), got);
     return {};
   });
 }
@@ -687,7 +673,7 @@ void write(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size, off_t
     if (drops_bits && handle.entry->set_id_bits) TRY(drop_set_id_bits(ops.volume, InodeId{ino}));
     const auto data = std::as_bytes(std::span(bytes, size));
     TRY(appends ? append(*file, data, InodeId{ino}) : file->write(static_cast<uint64_t>(offset), data));
-    request.reply([&](fuse_req_t req) { return fuse_reply_write(req, size); });
+    fuse_reply_write(request.raw(), size);
     return {};
   });
 }
@@ -756,7 +742,7 @@ void seek(fuse_req_t req, fuse_ino_t, off_t offset, int whence, fuse_file_info* 
       request.error(ENXIO);
       return {};
     }
-    request.reply([&](fuse_req_t req) { return fuse_reply_lseek(req, static_cast<off_t>(*found)); });
+    fuse_reply_lseek(request.raw(), static_cast<off_t>(*found));
     return {};
   });
 }
@@ -780,7 +766,7 @@ void open_directory(fuse_req_t req, fuse_ino_t, fuse_file_info* info_in) {
     }
     fuse_file_info out = info;
     out.fh = directory->handle.load(std::memory_order_relaxed);
-    if (request.reply([&](fuse_req_t req) { return fuse_reply_open(req, &out); }) != 0) close_directory(ops, *directory);
+    if (fuse_reply_open(request.raw(), &out) != 0) close_directory(ops, *directory);
     return {};
   });
 }
@@ -910,7 +896,7 @@ void stat_fs(fuse_req_t req, fuse_ino_t) {
     st.f_ffree = st.f_favail = uint64_t{1} << 32;
     st.f_files = capacity.inodes + st.f_ffree;
     st.f_namemax = meta::kNameBytesMax;
-    request.reply([&](fuse_req_t req) { return fuse_reply_statfs(req, &st); });
+    fuse_reply_statfs(request.raw(), &st);
     return {};
   });
 }
@@ -935,7 +921,7 @@ bool in_group(const Request& request, uint32_t gid) {
 
 Result<void> reply_sized(const Request& request, std::string_view value, size_t room) {
   if (room == 0) {
-    request.reply([&](fuse_req_t req) { return fuse_reply_xattr(req, value.size()); });
+    fuse_reply_xattr(request.raw(), value.size());
     return {};
   }
   if (value.size() > room) return fail(ErrorCode::kRange);

@@ -3,12 +3,15 @@
 // A node id is an inode number, never reused, so its generation is 0; the volume keeps nothing for a node that the kernel
 // knows, so FORGET has nothing to do.
 //
-// Threads: handlers run concurrently, on libfuse's threads or, when they have to wait, on WaitingThreads.
+// Threads: handlers run concurrently, on the threads of DeviceLoop and RingLoop or, when those must not wait, on WaitingThreads.
 #pragma once
+
+#include <sys/uio.h>
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <span>
 #include <unordered_map>
 #include <vector>
 
@@ -17,7 +20,6 @@
 #include "fuse/backing_files.h"
 #include "fuse/fuse_api.h"
 #include "fuse/ledger.h"
-#include "fuse/ring_gate.h"
 #include "fuse/statistics.h"
 #include "volume/volume.h"
 
@@ -59,8 +61,9 @@ class Operations {
   // Closes what the kernel did not, because its connection was cut. Requires: no request runs any more.
   void close_left_open();
 
-  // Session for notices of handlers; set before the loop starts.
+  // Session for notices of handlers, and the way of what libfuse sends to the kernel, like writev(2); set before the loop starts.
   fuse_session* session = nullptr;
+  std::function<ssize_t(int device, std::span<iovec> parts)> send;
   volume::Volume& volume;
   Statistics& statistics;
   Ledger& ledger;
@@ -68,7 +71,7 @@ class Operations {
   const Init init;
   BackingFiles backing;
   WaitingThreads waiting;
-  std::atomic<bool> ring_used{false};
+  std::atomic<bool> ring_used{false};  // a request came over one
 
  private:
   void undo_torn_appends();

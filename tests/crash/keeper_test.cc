@@ -29,18 +29,25 @@ namespace fs = std::filesystem;
 
 constexpr auto kPatience = std::chrono::seconds(60);
 
-class Keeper : public ::testing::TestWithParam<const char*> {
+struct Transport {
+  const char* name;
+  const char* passthrough;
+  const char* io_uring;
+};
+
+class Keeper : public ::testing::TestWithParam<Transport> {
  protected:
   void SetUp() override {
     if (const auto obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << "SKIPPED: " << obstacle;
     daemon_.set("fuse.mount.point", daemon_.mount_point());
-    daemon_.set("fuse.passthrough", passthrough());
+    daemon_.set("fuse.passthrough", transport().passthrough);
+    daemon_.set("fuse.io_uring", transport().io_uring);
     ASSERT_TRUE(daemon_.start()) << daemon_.log();
     const auto added = daemon_.weir("mount-table add /s3 file://" + (daemon_.home() / "bucket").string());
     ASSERT_EQ(added.exit_code, 0) << added.err;
     ASSERT_EQ(::mkdir((root() / "load").c_str(), 0755), 0) << std::strerror(errno);
   }
-  virtual const char* passthrough() const { return "auto"; }
+  virtual Transport transport() const { return {"", "auto", "auto"}; }
 
   fs::path root() const { return daemon_.mount_point() / "s3"; }
   nlohmann::json status() const {
@@ -96,10 +103,18 @@ class Keeper : public ::testing::TestWithParam<const char*> {
 
 class KeeperUnderLoad : public Keeper {
  protected:
-  const char* passthrough() const override { return GetParam(); }
+  void SetUp() override {
+    Keeper::SetUp();
+    const nlohmann::json rings = status()["fuse"]["io_uring"];
+    if (!HasFatalFailure() && GetParam().io_uring == std::string("auto") && !rings.value("on", false))
+      GTEST_SKIP() << "SKIPPED: no rings: " << rings.dump();
+  }
+  Transport transport() const override { return GetParam(); }
 };
-INSTANTIATE_TEST_SUITE_P(, KeeperUnderLoad, ::testing::Values("auto", "off"),
-                         [](const auto& info) { return std::string(info.param) == "off" ? "daemon" : "passthrough"; });
+INSTANTIATE_TEST_SUITE_P(, KeeperUnderLoad,
+                         ::testing::Values(Transport{"passthrough", "auto", "auto"}, Transport{"daemon", "off", "auto"},
+                                           Transport{"device", "off", "off"}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 // Semantics 6.6.
 TEST_P(KeeperUnderLoad, no_call_fails_while_the_daemon_is_killed) {

@@ -1,0 +1,192 @@
+#include "fuse/ring_loop.h"
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <climits>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "base/affinity.h"
+#include "base/check.h"
+#include "base/log.h"
+
+namespace weir::fuse {
+namespace {
+
+constexpr int kThreadsOfQueue = 2;  // one request must not keep the next one waiting
+constexpr auto kIdlePeriod = std::chrono::milliseconds(1);
+
+// The place of the request that the calling thread served last.
+thread_local struct {
+  uint32_t queue = 0;
+  uint32_t slot = 0;
+} last_served;
+
+}  // namespace
+
+RingLoop::RingLoop(fuse_session* session, std::unique_ptr<RingMemory> memory, Ledger& ledger)
+    : session_(session), memory_(std::move(memory)), ledger_(ledger) {}
+
+RingLoop::~RingLoop() {
+  if (!threads_.empty()) stop();
+}
+
+void RingLoop::start() {
+  for (uint32_t queue = 0; queue < memory_->shape().queues; ++queue) {
+    memory_->queue(queue).servers_waiting.store(0);  // those of a predecessor do not wait any more
+    for (int i = 0; i < kThreadsOfQueue; ++i) threads_.emplace_back([this, queue] { run(queue); });
+  }
+}
+
+void RingLoop::stop() {
+  stopping_.store(true);
+  for (uint32_t queue = 0; queue < memory_->shape().queues; ++queue) {
+    std::atomic<uint32_t>& word = memory_->queue(queue).requests_made;
+    word.fetch_add(1);
+    wake(word, INT_MAX);
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  while (any_taken()) std::this_thread::sleep_for(kIdlePeriod);
+}
+
+bool RingLoop::any_taken() {
+  for (uint32_t index = 0; index < memory_->shape().queues; ++index) {
+    RingQueue& queue = memory_->queue(index);
+    const uint64_t replied = queue.replies.load();
+    const uint64_t busy = queue.busy.load();
+    if ((busy & ~replied & ~queue.requests.load()) != 0 && queue.ended.load() == 0) return true;
+  }
+  return false;
+}
+
+// ---- requests
+
+void RingLoop::run(uint32_t index) {
+  Affinity::only(index).apply();
+  LedgerIntent* const intent = ledger_.take_intent();
+  if (intent == nullptr) {
+    log_error("fuse.ring_not_served", {{"queue", index}, {"reason", "too many requests are noted"}});
+    return;
+  }
+  RingQueue& queue = memory_->queue(index);
+  while (!stopping_.load() && queue.ended.load() == 0) {
+    const uint32_t made = queue.requests_made.load();
+    const uint64_t requests = queue.requests.load();
+    if (requests == 0) {
+      queue.servers_waiting.fetch_add(1);
+      if (queue.requests.load() == 0 && !stopping_.load()) wait_for_change(queue.requests_made, made);
+      queue.servers_waiting.fetch_sub(1);
+      continue;
+    }
+    const auto slot = static_cast<uint32_t>(std::countr_zero(requests));
+    const uint64_t bit = uint64_t{1} << slot;
+    if ((queue.requests.fetch_and(~bit) & bit) != 0) serve({index, slot}, intent, false);
+  }
+  ledger_.give_back(intent);
+}
+
+std::vector<RingLoop::Left> RingLoop::left_by_predecessor() {
+  std::vector<Left> left;
+  for (uint32_t index = 0; index < memory_->shape().queues; ++index) {
+    RingQueue& queue = memory_->queue(index);
+    const uint64_t replied = queue.replies.load();
+    const uint64_t busy = queue.busy.load();
+    for (uint64_t taken = busy & ~replied & ~queue.requests.load(); taken != 0; taken &= taken - 1) {
+      const Place place{index, static_cast<uint32_t>(std::countr_zero(taken))};
+      left.push_back([this, place](LedgerIntent* intent) { serve(place, intent, true); });
+    }
+  }
+  return left;
+}
+
+std::span<char> RingLoop::build_message(RingSlot& slot) {
+  char* const memory = reinterpret_cast<char*>(&slot);
+  if (const uint32_t bytes = slot.message_bytes.load(std::memory_order_acquire); bytes != 0)
+    return {memory + slot.message_at, bytes};
+  kernel::InHeader header;
+  std::memcpy(&header, slot.header.in_out, sizeof header);
+  const size_t payload_bytes = slot.header.payload_bytes;
+  CHECK(header.bytes >= sizeof header + payload_bytes && payload_bytes <= memory_->shape().payload_bytes);
+  const size_t operation_bytes = header.bytes - sizeof header - payload_bytes;
+  CHECK(operation_bytes <= sizeof slot.header.operation);
+
+  const std::span<char> payload = memory_->payload(slot);
+  const size_t head_bytes = sizeof header + operation_bytes;
+  const bool copied = header.bytes <= RingSlot::kMessageBytes;
+  char* const message = copied ? slot.message : payload.data() - head_bytes;
+  std::memcpy(message, &header, sizeof header);
+  std::memcpy(message + sizeof header, slot.header.operation, operation_bytes);
+  if (copied) std::memcpy(message + head_bytes, payload.data(), payload_bytes);
+  slot.message_at = static_cast<uint32_t>(message - memory);
+  slot.message_bytes.store(header.bytes, std::memory_order_release);
+  return {message, header.bytes};
+}
+
+void RingLoop::serve(Place place, LedgerIntent* intent, bool again) {
+  RingSlot& slot = memory_->slot(place.queue, place.slot);
+  const uint64_t unique = slot.header.commit_id;
+  slot.unique.store(unique);  // a predecessor may have died while it replied
+  const std::span<char> message = build_message(slot);
+  last_served = {place.queue, place.slot};
+  const Origin origin(ledger_, intent, again ? unique | Origin::kSentAgain : unique,
+                      again ? Origin::Thread::kMayWait : Origin::Thread::kOfRing);
+  fuse_buf buffer{};
+  buffer.mem = message.data();
+  buffer.size = message.size();
+  fuse_session_process_buf(session_, &buffer);
+}
+
+// ---- replies
+
+std::optional<RingLoop::Place> RingLoop::find(uint64_t unique) {
+  const RingShape& shape = memory_->shape();
+  if (last_served.queue < shape.queues && last_served.slot < shape.depth &&
+      memory_->slot(last_served.queue, last_served.slot).unique.load(std::memory_order_relaxed) == unique)
+    return Place{last_served.queue, last_served.slot};
+  for (uint32_t queue = 0; queue < shape.queues; ++queue) {
+    for (uint64_t busy = memory_->queue(queue).busy.load(); busy != 0; busy &= busy - 1) {
+      const auto slot = static_cast<uint32_t>(std::countr_zero(busy));
+      if (memory_->slot(queue, slot).unique.load(std::memory_order_relaxed) == unique) return Place{queue, slot};
+    }
+  }
+  return std::nullopt;
+}
+
+bool RingLoop::reply(std::span<const iovec> parts) {
+  kernel::OutHeader header;
+  std::memcpy(&header, parts[0].iov_base, sizeof header);
+  if (header.unique == 0) return false;
+  const auto place = find(header.unique);
+  if (!place) return false;
+  RingSlot& slot = memory_->slot(place->queue, place->slot);
+  RingQueue& queue = memory_->queue(place->queue);
+
+  const std::span<char> payload = memory_->payload(slot);
+  size_t bytes = 0;
+  for (const iovec& part : parts) bytes += part.iov_len;
+  bytes -= sizeof header;
+  CHECK(bytes <= payload.size());
+  // As long as there is no reply the request is to be found whole.
+  const bool request_in_payload = slot.message_at + slot.message_bytes.load() > sizeof slot;
+  const bool staged = request_in_payload && bytes != 0;
+  CHECK(!staged || bytes <= sizeof slot.staged);
+  char* to = staged ? slot.staged : payload.data();
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const size_t skipped = i == 0 ? sizeof header : 0;
+    std::memcpy(to, static_cast<const char*>(parts[i].iov_base) + skipped, parts[i].iov_len - skipped);
+    to += parts[i].iov_len - skipped;
+  }
+  slot.staged_bytes = staged ? static_cast<uint32_t>(bytes) : 0;
+  slot.header.payload_bytes = static_cast<uint32_t>(bytes);
+  std::memcpy(slot.header.in_out, &header, sizeof header);
+  slot.unique.store(0);
+  queue.replies.fetch_or(uint64_t{1} << place->slot);
+  queue.replies_made.fetch_add(1);
+  wake(queue.replies_made, 1);
+  return true;
+}
+
+}  // namespace weir::fuse
