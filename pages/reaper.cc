@@ -53,6 +53,7 @@ bool Reaper::help() {
 }
 
 void Reaper::run() {
+  affinity_.apply();
   Lock lock(mutex_);
   for (;;) {
     ++idle_;

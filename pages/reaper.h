@@ -18,6 +18,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/affinity.h"
 #include "base/clock.h"
 #include "io/file.h"
 #include "pages/store_dir.h"
@@ -79,6 +80,7 @@ class Reaper {
   size_t idle_ = 0;                         // threads that wait for work
   bool stopping_ = false;
   TimePoint stop_until_{};
+  const Affinity affinity_ = Affinity::of_this_thread();  // not that of whoever needs a thread
   std::vector<std::jthread> threads_;
 };
 
