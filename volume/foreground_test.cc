@@ -33,6 +33,13 @@ TEST_F(ForegroundTest, many_operations_in_a_short_time_are_busy_until_they_end) 
   EXPECT_FALSE(busy_after(3, Foreground::kWindow));
 }
 
+TEST_F(ForegroundTest, much_content_counts_as_many_operations) {
+  for (int i = 0; i < 100; ++i) foreground_.note_content(Foreground::kOperationBytes / 2);
+  EXPECT_TRUE(busy_after(0, Foreground::kWindow));
+  foreground_.note_content(3 * Foreground::kOperationBytes);
+  EXPECT_FALSE(busy_after(0, Foreground::kWindow));
+}
+
 TEST_F(ForegroundTest, within_a_window_the_answer_stays) {
   EXPECT_TRUE(busy_after(100, Foreground::kWindow));
   EXPECT_TRUE(busy_after(0, Foreground::kWindow / 2));

@@ -54,6 +54,7 @@ class LocalPutWriter final : public PutWriter {
       : objects_(objects), name_(std::move(name)), file_(std::move(file)) {}
 
   Result<void> write(std::span<const std::byte> bytes) override {
+    objects_.parts_.foreground.note_content(bytes.size());
     TRY(objects_.parts_.pages.admit(bytes.size(), objects_.options_.admit_slow_max));
     if (small_ && body_.size() + bytes.size() > LoggedBodies::kBodyBytesMax) {
       TRY(write_body());

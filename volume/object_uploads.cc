@@ -77,6 +77,7 @@ class LocalPartWriter final : public PartWriter {
   Result<void> write(std::span<const std::byte> bytes) override {
     if (place_ && size_ + bytes.size() > *place_)
       return fail(ErrorCode::kInvalid, "the part is longer than was said: over " + std::to_string(*place_) + " bytes");
+    objects_.parts_.foreground.note_content(bytes.size());
     TRY(objects_.parts_.pages.admit(bytes.size(), objects_.options_.admit_slow_max));
     if (place_) {
       // Whoever ends the upload keeps this file from being written from then on.
