@@ -11,6 +11,7 @@
 #include "volume/object_conditions.h"
 #include "volume/object_facts.h"
 #include "volume/object_readers.h"
+#include "volume/write_out.h"
 
 namespace weir::volume {
 namespace {
@@ -27,6 +28,13 @@ Error no_object(const ObjectName& name) { return Error(ErrorCode::kNotFound, "no
 Result<void> check_key(std::string_view key) {
   if (!key.empty() && key.size() <= kObjectKeyBytesMax && !key.contains('\0')) return {};
   return fail(ErrorCode::kInvalid, "a key has 1 to " + std::to_string(kObjectKeyBytesMax) + " bytes, and no NUL");
+}
+
+// Whether two looks at one inode saw the same content with the same facts.
+bool same_object(const meta::Inode& a, const meta::Inode& b) {
+  return a.generation() == b.generation() && a.content_version() == b.content_version() &&
+         a.attributes_version() == b.attributes_version() && a.attributes_unknown() == b.attributes_unknown() &&
+         a.home().etag() == b.home().etag();
 }
 
 bool persists_first(meta::WritePolicy policy) {
@@ -65,6 +73,7 @@ class LocalPutWriter final : public PutWriter {
       body_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     } else {
       TRY(file_->write(size_, bytes));
+      write_out_.filled(file_->file(), size_ + bytes.size());
     }
     size_ += bytes.size();
     return {};
@@ -89,6 +98,7 @@ class LocalPutWriter final : public PutWriter {
   NewFile file_;
   bool small_ = true;
   std::string body_;  // all of it, while it is small
+  WriteOut write_out_;
   uint64_t size_ = 0;
   bool committed_ = false;
 };
@@ -183,7 +193,7 @@ Result<Object> LocalObjects::head(const ObjectName& name, const ObjectConditions
 Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name, const ObjectConditions& conditions,
                                                          bool* not_modified) {
   for (int tries = 0; tries < kObjectTries; ++tries) {
-    TRY_ASSIGN(const auto found, locate_object(name));
+    TRY_ASSIGN(auto found, locate_object(name));
     const InodeId id(found.inode->id());
     if (found.inode->type() != format::REGULAR) {
       TRY_ASSIGN(*not_modified, check_read_of(*found.inode, conditions));
@@ -194,14 +204,16 @@ Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name,
     if (failed_with(version, ErrorCode::kNotFound) || failed_with(version, ErrorCode::kStale)) continue;
     if (!version) return fail(std::move(version).error());
     // What is said of the object is to be said of the content that was opened.
-    const auto loaded = objects_.load(id);
-    if (failed_with(loaded, ErrorCode::kNotFound)) continue;
-    TRY(loaded);
     const meta::Inode& opened = (*version)->inode();
-    if (loaded->inode.generation() != opened.generation() || loaded->inode.content_version() != opened.content_version())
-      continue;
-    TRY_ASSIGN(*not_modified, check_read_of(loaded->inode, conditions));
-    return std::make_unique<FileReader>(object_of(name.key, loaded->inode, loaded->facts), *std::move(version), objects_);
+    meta::ObjectNamespace::Loaded loaded{*std::move(found.inode), std::move(found.facts)};
+    if (!same_object(loaded.inode, opened)) {
+      auto now = objects_.load(id);
+      if (failed_with(now, ErrorCode::kNotFound)) continue;
+      TRY_ASSIGN(loaded, std::move(now));
+      if (loaded.inode.generation() != opened.generation() || loaded.inode.content_version() != opened.content_version()) continue;
+    }
+    TRY_ASSIGN(*not_modified, check_read_of(loaded.inode, conditions));
+    return std::make_unique<FileReader>(object_of(name.key, loaded.inode, loaded.facts), *std::move(version), objects_);
   }
   return fail(moving_target(name));
 }

@@ -11,6 +11,7 @@
 #include "volume/object_checksum.h"
 #include "volume/object_errors.h"
 #include "volume/object_facts.h"
+#include "volume/write_out.h"
 
 namespace weir::volume {
 namespace {
@@ -71,6 +72,7 @@ class LocalPartWriter final : public PartWriter {
     assembly_ = std::move(assembly);
     offset_ = offset;
     place_ = size;
+    write_out_ = WriteOut(offset);
   }
   void use_file(NewFile file) { file_.emplace(std::move(file)); }
 
@@ -84,8 +86,10 @@ class LocalPartWriter final : public PartWriter {
       const std::shared_lock gate(shared_->gate);
       if (shared_->ended) return fail(no_upload(name_));
       TRY(assembly_->write(offset_ + size_, bytes));
+      write_out_.filled(assembly_->file(), offset_ + size_ + bytes.size());
     } else {
       TRY((*file_)->write(size_, bytes));
+      write_out_.filled((*file_)->file(), size_ + bytes.size());
     }
     size_ += bytes.size();
     return {};
@@ -132,6 +136,7 @@ class LocalPartWriter final : public PartWriter {
   std::optional<uint64_t> place_;  // its bytes
   uint64_t offset_ = 0;
   std::optional<NewFile> file_;
+  WriteOut write_out_;
   uint64_t size_ = 0;
   bool committed_ = false;
 };

@@ -118,6 +118,25 @@ TEST_F(ObjectsTest, a_file_that_was_never_closed_is_no_object) {
   created.file->close();
 }
 
+// Inodes that lie close together are read together.
+TEST_F(ObjectsTest, a_long_listing_tells_what_heads_do) {
+  for (int i = 0; i < 60; ++i) put("d/" + std::to_string(100 + i), std::string(i, 'x'));
+  const InodeId d = volume_.find(volume_.root(), "d");
+  testing::must(volume_->link(volume_.find(d, "107"), d, "a link"));
+  testing::must(volume_->unlink(d, "110"));
+  volume_.put(d, "by POSIX", "content");
+  put("d/120", "another");
+  const auto listing = testing::must(objects().list({.bucket = "s3"}));
+  EXPECT_EQ(listing.objects.size(), 61u);
+  for (const auto& listed : listing.objects) {
+    const Object object = head(listed.key);
+    EXPECT_EQ(listed.etag, object.etag) << listed.key;
+    EXPECT_EQ(listed.size, object.size) << listed.key;
+    EXPECT_EQ(listed.modified_ns, object.modified_ns) << listed.key;
+  }
+  EXPECT_EQ(keys({.prefix = "d/1", .after = "d/10", .entries_max = 40}).size(), 40u);
+}
+
 // Semantics 7.2, below the mount.
 TEST_F(ObjectsTest, what_is_put_over_an_open_file_leaves_its_readers_what_they_had) {
   const InodeId old = volume_.put(volume_.root(), "a", "old");
