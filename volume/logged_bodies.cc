@@ -1,5 +1,6 @@
 #include "volume/logged_bodies.h"
 
+#include <string>
 #include <utility>
 
 #include "base/failpoint.h"
@@ -120,18 +121,15 @@ Result<void> LoggedBodies::release(pages::LocalFile& file) {
 }
 
 Result<void> LoggedBodies::settle_one(LocalFileId local_file, uint64_t failed_syncs) {
-  if (pages_.failed_syncs() == failed_syncs) {
-    const auto local = pages_.open(local_file);
-    if (!failed_with(local, ErrorCode::kNotFound)) {
-      TRY(local);
-      TRY((*local)->sync());
-    }
+  const auto local = pages_.open(local_file);
+  const bool absent = failed_with(local, ErrorCode::kNotFound);
+  if (!absent) TRY(local);
+  if (!absent && pages_.failed_syncs() == failed_syncs) {
+    TRY((*local)->sync());
   } else {
-    // The kernel may have dropped what it could not write.
+    // It was evicted or removed, or the kernel may have dropped what it could not write.
     TRY_ASSIGN(const auto body, objects_.find_body(local_file));
-    const bool gone = body && body->inode && meta::content_persisted(*body->inode) &&
-                      failed_with(pages_.stat(local_file), ErrorCode::kNotFound);
-    if (body && body->inode && !gone) {
+    if (body && body->inode && !(absent && meta::content_persisted(*body->inode))) {
       TRY_ASSIGN(const auto restored, restore_body(pages_, *body));
       TRY(restored->sync());
     }
@@ -174,12 +172,13 @@ Result<void> LoggedBodies::settle(const Group& group) {
   return {};
 }
 
-Result<void> LoggedBodies::settle_all() {
+Result<void> LoggedBodies::settle_all(Deadline deadline) {
   std::unique_lock lock(mutex_);
   const uint64_t number = ++asked_;
   work_.notify_one();
-  done_.wait(lock, [&] { return answered_ >= number || stopping_; });
-  return answered_ >= number ? outcome_ : Result<void>(fail(ErrorCode::kCancelled));
+  if (!done_.wait_until(lock, deadline.time(), [&] { return answered_ >= number; }))
+    return fail(ErrorCode::kTimedOut, std::to_string(standing_files_) + " files of small objects are not durable yet");
+  return outcome_;
 }
 
 LoggedBodies::Group LoggedBodies::committed_now() const {

@@ -9,7 +9,7 @@
 // - A row goes only when its local file is durable, or holds the object's content no more.
 //
 // Threads: all methods may be called concurrently. Locks: called under OpenInode::mutex; settling_, then mutex_, which is a leaf.
-// Waits: release() for the device; nothing else waits.
+// Waits: release() and settle_all() for the device; nothing else waits.
 // Crash: rows that stand are found by the next start (see recover() in volume/recovery.h), which hands them over.
 #pragma once
 
@@ -80,8 +80,8 @@ class LoggedBodies {
   // The local file is about to be changed: returns when it is durable, and durably has no row.
   Result<void> release(pages::LocalFile& file);
 
-  // Rows that stand when it is called are gone when it returns. The error of the first try.
-  Result<void> settle_all();
+  // Rows that stand when it is called are gone when it returns. The error of the first try; kTimedOut.
+  Result<void> settle_all(Deadline deadline);
 
   // Rows that stand or may.
   size_t waiting() const { return waiting_.load(std::memory_order_relaxed); }

@@ -185,6 +185,17 @@ TEST_F(LoggedBodiesTest, what_a_failed_sync_may_have_dropped_is_written_again) {
   for (int i = 0; i < 10; ++i) EXPECT_EQ(get("k" + std::to_string(i)), "content " + std::to_string(i));
 }
 
+TEST_F(LoggedBodiesTest, a_row_does_not_go_when_its_file_is_missing) {
+  // Nobody else is to look for the file.
+  must(volume_->set_rules_document(R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "TRANSIENT"}, "pathRules": []})"));
+  keep_from_syncing();
+  put("a", "content");
+  for (const LocalFileId id : volume_.pages().files()) volume_.pages().remove(id);
+  faults_.heal();
+  EXPECT_TRUE(settled());
+  EXPECT_EQ(get("a"), "content");
+}
+
 TEST_F(LoggedBodiesTest, rows_of_objects_that_are_gone_go) {
   keep_from_syncing();
   for (int i = 0; i < 10; ++i) put("k" + std::to_string(i), "content");

@@ -145,7 +145,7 @@ void LocalVolume::stop(Deadline deadline) {
   if (remover_) remover_->close();
   files_->commit_all();
   persister_->stop(deadline);
-  if (const auto settled = bodies_->settle_all(); !settled.has_value())
+  if (const auto settled = bodies_->settle_all(deadline); !settled.has_value())
     log_warn("volume.bodies_left", {{"error", settled.error()}});
   if (const auto synced = names_->kv().sync(); !synced.has_value())
     log_error("volume.sync_failed", {{"error", synced.error()}});
