@@ -65,6 +65,7 @@ volume::VolumeOptions volume_options(const Properties& properties) {
   options.upload_bytes_per_second = properties.size_bytes("async.persist.bandwidth");
   options.ufs_timeout = properties.duration("ufs.timeout");
   options.read_ahead_pages = count_of(properties, "read.ahead.pages");
+  options.read_ahead_requests = std::clamp(count_of(properties, "read.ahead.requests"), 1u, 64u);
   options.orphan_check_period = properties.duration("write.cache.async.file.check.period");
   options.intercept_silly_renames = properties.boolean("fuse.silly.rename.interceptor.enabled");
   options.write_cache_enabled = properties.boolean("write.cache.enabled");

@@ -65,7 +65,11 @@ constexpr std::array kTable = {
     Property{"metadata.write.buffer.size", kSize, "32MiB", "Memory for one write buffer of the metadata store; there are two."},
 
     // reading
-    Property{"read.ahead.pages", kInteger, "32", "MiB fetched ahead of a sequential reader, at most; 0: nothing."},
+    Property{"read.ahead.pages", kInteger, "64",
+             "MiB fetched ahead of a sequential reader, at most; 0: nothing. What a link of much delay needs: its bytes per second "
+             "times the time of a round trip."},
+    Property{"read.ahead.requests", kInteger, "8",
+             "Requests that fetch ahead at once, of all files together, 1 to 64. Each takes up to 8 MiB of memory."},
     Property{"ufs.timeout", kDuration, "60s", "Of one call to the under store that an application waits for."},
 
     // the mount

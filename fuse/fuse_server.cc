@@ -288,6 +288,8 @@ Result<void> FuseServer::Session::start(io::Descriptor taken_over) {
   struct stat st {};
   if (::stat(mount_point.c_str(), &st) != 0) return fail(io::from_errno(errno, "stat", mount_point));
   device = st.st_dev;
+  // What does not pass through is served in requests of this size at most; fewer and larger ones cost less.
+  set_kernel_read_ahead(device, options.request_bytes_max);
   TRY(settle_passthrough());
   TRY(settle_ring());
   volume.set_cache_listener(invalidator.get());

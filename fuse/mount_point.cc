@@ -136,6 +136,13 @@ void abort_connection(uint64_t device) {
   if (control) (void)control->write_at(0, std::string_view("1"));
 }
 
+void set_kernel_read_ahead(uint64_t device, uint64_t bytes) {
+  const std::string path =
+      "/sys/class/bdi/" + std::to_string(major(device)) + ':' + std::to_string(minor(device)) + "/read_ahead_kb";
+  const auto control = io::File::open(path, {.access = io::Access::kWrite});
+  if (control) (void)control->write_at(0, std::to_string(bytes >> 10));
+}
+
 bool has_sys_admin() {
   constexpr unsigned kSysAdmin = 21;
   std::ifstream status("/proc/self/status");

@@ -20,6 +20,10 @@ Result<void> unmount_path(const std::string& path, Unmount how);
 // Cuts the connection of the FUSE mount with this st_dev; every request in flight fails. No-op without the right to.
 void abort_connection(uint64_t device);
 
+// Lets the kernel read ahead up to so many bytes of files of the mount with this st_dev, where it offers less to FUSE by
+// default. No-op without the right to.
+void set_kernel_read_ahead(uint64_t device, uint64_t bytes);
+
 // Whether this process has CAP_SYS_ADMIN, which passthrough asks for.
 bool has_sys_admin();
 

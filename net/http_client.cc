@@ -181,6 +181,10 @@ struct Exchange {
       }
       std::memcpy(request.sink.data() + response.sink_bytes, bytes.data(), bytes.size());
       response.sink_bytes += bytes.size();
+      if (request.on_sink) {
+        response.status = static_cast<int>(status);
+        request.on_sink(response);
+      }
     } else {
       if (bytes.size() > kTextBodyBytesMax - response.body.size()) {
         too_long = true;

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -31,12 +32,16 @@ struct HttpClientOptions {
   std::shared_ptr<TokenBucket> upload_rate;  // null: no limit
 };
 
+struct HttpResponse;
+
 struct HttpRequest {
   Method method = Method::kGet;
   std::string url;  // encoded; sent as it is
   Headers headers;
   std::span<const std::byte> body;  // not copied; must stay until the exchange is over
   std::span<std::byte> sink;        // takes the body of a 2xx response; a longer body is kBadResponse
+  // Called on the thread of the exchange each time the sink got more: status, headers and sink_bytes as of then. Empty: never.
+  std::function<void(const HttpResponse& so_far)> on_sink;
   Duration stall_timeout{};         // zero: the client's
 };
 

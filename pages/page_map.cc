@@ -240,6 +240,13 @@ LocalFile::ByteRange PageMap::first_absent(uint64_t offset, uint64_t size) const
 
 Result<uint64_t> PageMap::fill(const io::File& data, uint64_t offset, std::span<const std::byte> bytes) {
   const uint64_t end = offset + bytes.size();
+  const auto page_of = [&](std::span<const std::byte> content, uint64_t page) {
+    const uint64_t start = page * page_bytes_;
+    return content.subspan(start, std::min(page_bytes_, content.size() - start));
+  };
+  std::vector<uint32_t> crcs;  // before the lock: a page that turns out to be present is rare
+  for (uint64_t page = 0; page < pages_of(bytes.size(), page_bytes_); ++page)
+    crcs.push_back(net::crc32c(page_of(bytes, page)));
   const std::lock_guard data_lock(data_mutex_);
   if (offset % page_bytes_ != 0 || end > object_bytes_ || (end % page_bytes_ != 0 && end < file_bytes_)) {
     return fail(ErrorCode::kInvalid, "fill of [" + std::to_string(offset) + ", " + std::to_string(end) +
@@ -265,10 +272,11 @@ Result<uint64_t> PageMap::fill(const io::File& data, uint64_t offset, std::span<
 
     const uint64_t first = run.offset / page_bytes_;
     std::vector<Slot> slots(pages_of(run.size, page_bytes_));
+    const uint64_t begin = first - offset / page_bytes_;
     for (uint64_t i = 0; i < slots.size(); ++i) {
-      const uint64_t start = i * page_bytes_;
-      const uint32_t crc = net::crc32c(content.subspan(start, std::min(page_bytes_, run.size - start)));
-      slots[i] = make_slot(header_->salt, first + i, crc);
+      const auto page = page_of(content, i);
+      const bool cut = page.size() != page_of(bytes, begin + i).size();  // by a truncation meanwhile
+      slots[i] = make_slot(header_->salt, first + i, cut ? net::crc32c(page) : crcs[begin + i]);
     }
     const std::lock_guard lock(mutex_);
     TRY(sidecar_.write_at(kHeaderBytes + first * kSlotBytes, std::as_bytes(std::span(slots))));

@@ -128,6 +128,7 @@ auto FaultUfs::apply(UfsCall call, std::string_view key, Deadline deadline, cons
                   std::string(name_of(call)) + " of " + std::string(key) + " fell into a black hole");
     case UfsFault::Kind::kShortRead:
     case UfsFault::Kind::kDamagedRead:
+    case UfsFault::Kind::kBrokenRead:
       break;
   }
   return finish(&fault, make());
@@ -148,15 +149,35 @@ Result<ObjectHead> FaultUfs::head(std::string_view key, Deadline deadline) {
 
 Result<size_t> FaultUfs::get(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
                              const std::optional<Etag>& if_match, Deadline deadline, ObjectInfo* info) {
+  size_t arrived = 0;
+  return read(key, offset, buffer, if_match, deadline, info, arrived);
+}
+
+Result<size_t> FaultUfs::get_streaming(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                                       const std::optional<Etag>& if_match, Deadline deadline, const Arrived& arrived) {
+  size_t bytes = 0;
+  auto result = read(key, offset, buffer, if_match, deadline, nullptr, bytes);
+  for (size_t told = 0; told < bytes;) {
+    told = std::min(told + kPieceBytes, bytes);
+    arrived(told);
+  }
+  return result;
+}
+
+Result<size_t> FaultUfs::read(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                              const std::optional<Etag>& if_match, Deadline deadline, ObjectInfo* info, size_t& arrived) {
   const auto read = [&] { return store_.get(key, offset, buffer, if_match, deadline, info); };
-  return apply(UfsCall::kGet, key, deadline, read, [&](const UfsFault* fault, Result<size_t> bytes) {
+  return apply(UfsCall::kGet, key, deadline, read, [&](const UfsFault* fault, Result<size_t> bytes) -> Result<size_t> {
     std::scoped_lock lock(mutex_);
     if (fault != nullptr && bytes && *bytes > 0) {
       if (fault->kind == UfsFault::Kind::kShortRead) *bytes /= 2;
       if (fault->kind == UfsFault::Kind::kDamagedRead) buffer[random_.below(*bytes)] ^= std::byte{1};
     }
     bytes_got_ += bytes.value_or(0);
-    return bytes;
+    arrived = bytes.value_or(0);
+    if (fault == nullptr || fault->kind != UfsFault::Kind::kBrokenRead) return bytes;
+    arrived /= 2;
+    return fail(error_of(*fault, UfsCall::kGet, key));
   });
 }
 

@@ -45,6 +45,7 @@ struct UfsFault {
     kDelay,       // `delay` passes first, then the call is made
     kShortRead,   // get() returns half of the bytes
     kDamagedRead, // one bit of what get() returns is wrong
+    kBrokenRead,  // get() fails with `error`, get_streaming() after it told of half of the bytes
     kBlackHole,   // nothing happens until the deadline, or until clear(): kTimedOut
   };
 
@@ -78,6 +79,11 @@ class FaultUfs : public ufs::UnderStore {
   Result<ufs::ObjectHead> head(std::string_view key, Deadline deadline) override;
   Result<size_t> get(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
                      const std::optional<ufs::Etag>& if_match, Deadline deadline, ufs::ObjectInfo* info) override;
+  // Tells of the bytes in pieces of kPieceBytes, after the call to the store.
+  Result<size_t> get_streaming(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                               const std::optional<ufs::Etag>& if_match, Deadline deadline,
+                               const Arrived& arrived) override;
+  static constexpr size_t kPieceBytes = 100'000;
   Result<ufs::Etag> put(std::string_view key, std::span<const std::byte> body, const ufs::PutOptions& options,
                         Deadline deadline) override;
   Result<std::string> create_multipart(std::string_view key, const ufs::ObjectAttributes& attributes,
@@ -116,6 +122,9 @@ class FaultUfs : public ufs::UnderStore {
   std::optional<Hit> pick(UfsCall call, std::string_view key);
   // False: cleared since, or stopped, before the time was over.
   bool wait_until(TimePoint time, uint64_t clears);
+  // get(); `arrived` becomes how many bytes of the buffer are the object's, whatever the call returns.
+  Result<size_t> read(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                      const std::optional<ufs::Etag>& if_match, Deadline deadline, ufs::ObjectInfo* info, size_t& arrived);
   Error error_of(const UfsFault& fault, UfsCall call, std::string_view key) const;
   // `make` is the call itself; `finish` sees its result, and the fault if there is one.
   template <typename Make, typename Finish>

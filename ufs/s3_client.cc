@@ -160,7 +160,7 @@ std::expected<S3Response, S3Refusal> S3Client::call(const S3Request& request, De
     net::sign_headers(net::name_of(request.method), path, request.query, headers, payload_hash, *credentials,
                       options_.region, options_.clock->wall_now());
     auto response = http_.exchange(
-        {request.method, url, std::move(headers), request.body, request.sink, request.stall_timeout}, deadline);
+        {request.method, url, std::move(headers), request.body, request.sink, request.on_sink, request.stall_timeout}, deadline);
 
     S3Refusal refusal{Error(ErrorCode::kInternal)};
     Again again = Again::kNo;

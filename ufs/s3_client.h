@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <expected>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -52,6 +53,7 @@ struct S3Request {
   net::Headers headers;
   std::span<const std::byte> body;
   std::span<std::byte> sink;
+  std::function<void(const net::HttpResponse& so_far)> on_sink;  // of each try; see net/http_client.h
   Duration stall_timeout{};  // zero: the client's; for calls on which the store works silently
   bool body_is_data = false;  // its hash may be left out of the signature: a checksum header goes along
 };

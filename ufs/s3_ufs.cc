@@ -83,6 +83,25 @@ std::optional<std::string> whole_checksum(const net::Headers& headers) {
   return *checksum;
 }
 
+// Which bytes of an object of how many a 206 brings: "bytes 0-9/100".
+struct ContentRange {
+  uint64_t offset = 0;
+  uint64_t total = 0;
+};
+
+std::optional<ContentRange> content_range(const net::Headers& headers) {
+  constexpr std::string_view kUnit = "bytes ";
+  const std::string_view text = net::header(headers, "content-range");
+  const size_t dash = text.find('-');
+  const size_t slash = text.find('/');
+  if (!text.starts_with(kUnit) || dash == std::string_view::npos || slash == std::string_view::npos || dash > slash)
+    return std::nullopt;
+  const auto offset = number(text.substr(kUnit.size(), dash - kUnit.size()));
+  const auto total = number(text.substr(slash + 1));
+  if (!offset || !total) return std::nullopt;
+  return ContentRange{*offset, *total};
+}
+
 // What the store answers for a completed upload of these parts: MD5 of the parts' MD5s, and CRC32C of their CRC32Cs.
 struct Composite {
   std::optional<std::string> etag;
@@ -200,6 +219,17 @@ Result<ObjectHead> S3Ufs::head(std::string_view key, Deadline deadline) {
 
 Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
                           const std::optional<Etag>& if_match, Deadline deadline, ObjectInfo* info) {
+  return get_range(key, offset, buffer, if_match, deadline, {}, info);
+}
+
+Result<size_t> S3Ufs::get_streaming(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                                    const std::optional<Etag>& if_match, Deadline deadline, const Arrived& arrived) {
+  return get_range(key, offset, buffer, if_match, deadline, arrived, nullptr);
+}
+
+Result<size_t> S3Ufs::get_range(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                                const std::optional<Etag>& if_match, Deadline deadline, const Arrived& arrived,
+                                ObjectInfo* info) {
   TRY(check(key));
   const auto at_end = [&]() -> Result<size_t> {
     TRY_ASSIGN(ObjectHead found, head(key, deadline));
@@ -216,6 +246,18 @@ Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::
   request.headers = {{"range", "bytes=" + std::to_string(offset) + '-' + std::to_string(offset + buffer.size() - 1)},
                      {"x-amz-checksum-mode", "ENABLED"}};
   if (if_match) request.headers.push_back({"if-match", in_quotes(*if_match)});
+  size_t told = 0;
+  if (arrived && if_match) {
+    // After a try that broke off the next one brings the same bytes again. Of a whole object there may be a checksum to look at.
+    request.on_sink = [&](const net::HttpResponse& so_far) {
+      const auto range = content_range(so_far.headers);
+      const bool is_part = so_far.status == 206 && range && range->offset == offset &&
+                           (offset != 0 || range->total > buffer.size());
+      if (!is_part || so_far.sink_bytes <= told) return;
+      told = so_far.sink_bytes;
+      arrived(told);
+    };
+  }
 
   Error damage(ErrorCode::kCorrupt);
   for (int attempt = 0; attempt < 2; ++attempt) {
@@ -226,16 +268,12 @@ Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::
     }
     bucket_was_seen();
     const net::HttpResponse& http = answer->http;
-    // "bytes 0-9/100"; a store may answer a range that covers everything with 200.
-    const std::string_view range = net::header(http.headers, "content-range");
-    const auto total = http.status == 206 ? number(range.substr(range.find('/') + 1))
-                                          : std::optional<uint64_t>(offset + http.sink_bytes);
-    const bool starts_right =
-        http.status == 206 ? range.starts_with("bytes " + std::to_string(offset) + '-') : offset == 0;
-    const bool complete = total && *total >= offset && starts_right &&
-                          http.sink_bytes == std::min<uint64_t>(buffer.size(), *total - offset);
+    // A store may answer a range that covers everything with 200.
+    const auto range = http.status == 206 ? content_range(http.headers) : ContentRange{0, http.sink_bytes};
+    const bool complete = range && range->offset == offset && range->total >= offset &&
+                          http.sink_bytes == std::min<uint64_t>(buffer.size(), range->total - offset);
     bool intact = true;
-    if (complete && offset == 0 && http.sink_bytes == *total) {
+    if (complete && offset == 0 && http.sink_bytes == range->total) {
       const auto bytes = buffer.first(http.sink_bytes);
       const std::string_view etag = net::without_quotes(net::header(http.headers, "etag"));
       if (const auto checksum = whole_checksum(http.headers)) {
@@ -245,7 +283,7 @@ Result<size_t> S3Ufs::get(std::string_view key, uint64_t offset, std::span<std::
       }
     }
     if (complete && intact) {
-      if (info != nullptr) *info = info_of(key, http.headers, *total);
+      if (info != nullptr) *info = info_of(key, http.headers, range->total);
       return http.sink_bytes;
     }
     damage = Error(ErrorCode::kCorrupt, uri() + std::string(key) + " at " + std::to_string(offset) +

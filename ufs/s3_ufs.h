@@ -29,6 +29,8 @@ class S3Ufs final : public UnderStore {
   Result<ObjectHead> head(std::string_view key, Deadline deadline) override;
   Result<size_t> get(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
                      const std::optional<Etag>& if_match, Deadline deadline, ObjectInfo* info) override;
+  Result<size_t> get_streaming(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                               const std::optional<Etag>& if_match, Deadline deadline, const Arrived& arrived) override;
   Result<Etag> put(std::string_view key, std::span<const std::byte> body, const PutOptions& options,
                    Deadline deadline) override;
   Result<std::string> create_multipart(std::string_view key, const ObjectAttributes& attributes,
@@ -67,6 +69,9 @@ class S3Ufs final : public UnderStore {
   Result<ListPage> list_stored(const ListRequest& wanted, const std::string& stored, std::string_view shown,
                                std::string_view token, Deadline deadline);
 
+  // get() and get_streaming(); `arrived` and `info` may be empty.
+  Result<size_t> get_range(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                           const std::optional<Etag>& if_match, Deadline deadline, const Arrived& arrived, ObjectInfo* info);
   Result<StoredObject> load(std::string_view key, Deadline deadline);
   Result<void> confirm_bucket(Deadline deadline);
   void bucket_was_seen() { bucket_seen_ns_ = system_clock().now().time_since_epoch().count(); }

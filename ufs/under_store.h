@@ -163,6 +163,16 @@ class UnderStore {
   virtual Result<size_t> get(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
                              const std::optional<Etag>& if_match, Deadline deadline, ObjectInfo* info = nullptr) = 0;
 
+  // As get(), for a caller who can use bytes before the last one came: `arrived(n)` says on the calling thread that the first n
+  // bytes of the buffer are the object's and stay, whatever the call returns. n never falls. A store that cannot tell, or that
+  // has a checksum of all of them to look at, never calls it.
+  using Arrived = std::function<void(size_t bytes)>;
+  virtual Result<size_t> get_streaming(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                                       const std::optional<Etag>& if_match, Deadline deadline, const Arrived& arrived) {
+    static_cast<void>(arrived);
+    return get(key, offset, buffer, if_match, deadline);
+  }
+
   // Creates or replaces the object, whole or not at all; the bytes travel with a checksum that the store verifies.
   virtual Result<Etag> put(std::string_view key, std::span<const std::byte> body, const PutOptions& options,
                            Deadline deadline) = 0;

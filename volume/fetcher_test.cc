@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+
 namespace weir::volume {
 namespace {
 
@@ -27,7 +31,7 @@ TEST(ReadAheadWindow, reads_in_sequence_are_run_ahead_of_without_gap_or_overlap_
     EXPECT_EQ(range.offset, steps == 1 ? 2 * kRead : covered);
     covered = range.offset + range.size;
     EXPECT_LE(covered, offset + kRead + kUnitsMax * kMiB);
-    EXPECT_LE(range.size, std::max(kMiB, 5 * (offset + kRead)));
+    EXPECT_LE(range.size, std::max(ReadAheadWindow::kFromStart * kMiB, (ReadAheadWindow::kGrowth + 1) * (offset + kRead)));
     largest = std::max(largest, range.size);
   }
   EXPECT_GE(covered, 256 * kMiB);
@@ -50,6 +54,34 @@ TEST(ReadAheadWindow, random_reads_ask_for_nothing_and_begin_anew) {
   for (uint64_t i = 0; i < 20; ++i) EXPECT_EQ(window.after_read((i * 7 % 20) * 50 * kMiB, kRead, kUnitsMax).size, 0u);
   const auto range = window.after_read(19 * 7 % 20 * 50 * kMiB + kRead, kRead, kUnitsMax);
   EXPECT_EQ(range.size, kMiB);
+}
+
+TEST(ReadAheadWindow, the_window_is_small_until_a_sequence_that_began_inside_is_proven) {
+  ReadAheadWindow window;
+  uint64_t ahead_end = 0;
+  const uint64_t start = 7 * kMiB;
+  for (uint64_t offset = start; offset < start + kMiB; offset += kRead) {
+    const auto range = window.after_read(offset, kRead, kUnitsMax);
+    if (range.size != 0) ahead_end = range.offset + range.size;
+    EXPECT_LE(ahead_end, offset + kRead + kMiB);
+  }
+  const auto range = window.after_read(start + kMiB, kRead, kUnitsMax);
+  EXPECT_GE(range.offset + range.size, start + ReadAheadWindow::kGrowth * kMiB);
+}
+
+TEST(ReadAheadWindow, what_was_asked_for_is_wanted_until_the_reader_goes_elsewhere) {
+  auto window = std::make_unique<ReadAheadWindow>();
+  window->after_read(0, kRead, kUnitsMax);
+  const auto first = window->after_read(kRead, kRead, kUnitsMax);
+  EXPECT_FALSE(first.wanted.expired());
+  window->after_read(2 * kRead, kRead, kUnitsMax);
+  EXPECT_FALSE(first.wanted.expired());
+  window->after_read(100 * kMiB, kRead, kUnitsMax);
+  EXPECT_TRUE(first.wanted.expired());
+  const auto second = window->after_read(100 * kMiB + kRead, kRead, kUnitsMax);
+  EXPECT_FALSE(second.wanted.expired());
+  window.reset();
+  EXPECT_TRUE(second.wanted.expired());
 }
 
 TEST(ReadAheadWindow, no_window_is_nothing_ahead) {

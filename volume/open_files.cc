@@ -31,7 +31,9 @@ bool ctime_is_young(const io::FileStat& stat) {
 }
 
 FetcherOptions fetcher_options(const OpenFilesOptions& options) {
-  return {.timeout = options.ufs_timeout, .read_ahead_pages = options.read_ahead_pages};
+  return {.timeout = options.ufs_timeout,
+          .read_ahead_pages = options.read_ahead_pages,
+          .read_ahead_requests = options.read_ahead_requests};
 }
 
 }  // namespace
@@ -453,7 +455,7 @@ Result<size_t> OpenFiles::read_content(const std::shared_ptr<Content>& content, 
     if (!local.complete()) {
       hit = local.present(offset, buffer.size());
       const auto ahead = window.after_read(offset, buffer.size(), fetcher_.read_ahead_pages());
-      if (ahead.size != 0) fetcher_.read_ahead(content, ahead.offset, ahead.size);
+      fetcher_.read_ahead(content, ahead);
       if (!hit) TRY(fetcher_.fetch(*content, offset, buffer.size()));
     }
     if (hit) hit_bytes_.fetch_add(buffer.size(), std::memory_order_relaxed);

@@ -51,7 +51,8 @@ class FileVersion;
 struct OpenFilesOptions {
   Duration ufs_timeout = std::chrono::seconds(60);
   Duration admit_slow_max = std::chrono::milliseconds(100);
-  uint32_t read_ahead_pages = 32;
+  uint32_t read_ahead_pages = 64;
+  uint32_t read_ahead_requests = 8;
 };
 
 class OpenFiles {

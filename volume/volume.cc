@@ -52,7 +52,8 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
   files_ = std::make_unique<OpenFiles>(*names_, *lower_, pages_, stores_, *persister_, *bodies_,
                                        OpenFilesOptions{.ufs_timeout = options.ufs_timeout,
                                                         .admit_slow_max = options.admit_slow_max,
-                                                        .read_ahead_pages = options.read_ahead_pages});
+                                                        .read_ahead_pages = options.read_ahead_pages,
+                                                        .read_ahead_requests = options.read_ahead_requests});
   objects_.emplace(LocalObjects::Parts{*names_, *lower_, pages_, *files_, *bodies_, *persister_, mounts_, foreground_, listener_},
                    options_);
 }

@@ -63,7 +63,8 @@ struct VolumeOptions {
   std::map<std::string, std::string> ufs_properties;  // defaults of every s3:// mount point: s3.endpoint, s3.access.key, ...
   uint64_t upload_bytes_per_second = 0;               // of all mount points together; 0: no limit
   Duration ufs_timeout = std::chrono::seconds(60);    // of one call that an application waits for
-  uint32_t read_ahead_pages = 32;
+  uint32_t read_ahead_pages = 64;
+  uint32_t read_ahead_requests = 8;
   Duration admit_slow_max = std::chrono::milliseconds(100);
   Duration orphan_check_period = std::chrono::minutes(10);
   bool intercept_silly_renames = false;               // see volume/hidden_names.h

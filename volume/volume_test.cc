@@ -3,9 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <condition_variable>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <mutex>
+#include <optional>
+#include <span>
+#include <string>
 #include <thread>
 
 #include "base/no_wait.h"
@@ -258,16 +264,111 @@ TEST_F(VolumeTest, the_first_read_of_an_absent_file_fetches_its_page_alone) {
 }
 
 TEST_F(VolumeTest, pages_beside_each_other_come_with_one_request) {
-  const std::string text = pattern(10 * kPage + 5);
+  const std::string text = pattern(20 * kPage + 5);
   put_object("big", text);
   options_.read_ahead_pages = 0;
   mount();
   const auto file = open("big");
-  EXPECT_EQ(read(*file, 5 * kPage, 1), text.substr(5 * kPage, 1));
+  EXPECT_EQ(read(*file, 10 * kPage, 1), text.substr(10 * kPage, 1));
   EXPECT_EQ(read(*file, 0, text.size()), text);
   EXPECT_EQ(ufs_.bytes_got(), text.size());
-  // Around the page that is there: 4 and 1 before it, 4 and a short one behind it.
+  // Around the page that is there: 8 and 2 before it, 8, and a whole and a short one behind it.
   EXPECT_EQ(ufs_.calls(UfsCall::kGet), 1u + 2u + 2u);
+}
+
+// Tells of a request's first page and keeps back the rest of it until it is let go.
+class HeldBackUfs final : public FaultUfs {
+ public:
+  using FaultUfs::FaultUfs;
+
+  Result<size_t> get_streaming(std::string_view key, uint64_t offset, std::span<std::byte> buffer,
+                               const std::optional<ufs::Etag>& if_match, Deadline deadline,
+                               const Arrived& arrived) override {
+    const auto got = get(key, offset, buffer, if_match, deadline, nullptr);
+    if (!got.has_value() || *got <= kPage) return got;
+    arrived(kPage);
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, seconds(60), [this] { return let_go_; });
+    return got;
+  }
+  void let_go() {
+    const std::lock_guard lock(mutex_);
+    let_go_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool let_go_ = false;
+};
+
+TEST_F(VolumeTest, a_page_can_be_read_before_the_request_that_brings_it_is_over) {
+  const std::string text = pattern(4 * kPage);
+  put_object("big", text);
+  HeldBackUfs held_back(bucket_, 1);
+  options_.open_store = [&](std::string_view, const auto&) -> Result<std::shared_ptr<ufs::UnderStore>> {
+    return std::shared_ptr<ufs::UnderStore>(std::shared_ptr<void>(), &held_back);
+  };
+  options_.ufs_timeout = seconds(120);
+  options_.read_ahead_pages = 0;
+  mount();
+  auto file = open("big");
+  std::atomic<bool> over = false;
+  std::thread whole([&] {
+    EXPECT_EQ(read(*file, 0, text.size()), text);
+    over = true;
+  });
+  while (held_back.calls(UfsCall::kGet) == 0) std::this_thread::yield();
+  EXPECT_EQ(read(*file, 5, 100), text.substr(5, 100));
+  EXPECT_FALSE(over);
+  EXPECT_EQ(held_back.calls(UfsCall::kGet), 1u);
+  held_back.let_go();
+  whole.join();
+  file.reset();
+  crash();
+}
+
+TEST_F(VolumeTest, what_came_before_a_request_broke_off_is_not_fetched_again) {
+  const std::string text = pattern(6 * kPage + 100);
+  put_object("big", text);
+  options_.read_ahead_pages = 0;
+  mount();
+  ufs_.add({.kind = UfsFault::Kind::kBrokenRead, .error = ErrorCode::kUnavailable, .call = UfsCall::kGet, .times = 1});
+  const auto file = open("big");
+  std::string buffer(text.size(), '\0');
+  const auto broken = file->read(0, std::as_writable_bytes(std::span(buffer)));
+  ASSERT_FALSE(broken.has_value());
+  EXPECT_EQ(broken.error().code(), ErrorCode::kUnavailable);
+  EXPECT_EQ(volume_->statistics().cache_miss_bytes, 3 * kPage);
+  ufs_.reset_counters();
+  EXPECT_EQ(read(*file, 0, text.size()), text);
+  EXPECT_EQ(ufs_.bytes_got(), 3 * kPage + 100);
+}
+
+TEST_F(VolumeTest, what_is_ahead_of_a_reader_who_went_elsewhere_is_not_fetched) {
+  const std::string text = pattern(40 * kPage);
+  put_object("big", text);
+  put_object("other", text.substr(0, 3 * kPage));
+  options_.read_ahead_requests = 1;
+  options_.read_ahead_pages = 32;
+  mount();
+  const auto file = open("big");
+  EXPECT_EQ(read(*file, 0, 2 * kPage), text.substr(0, 2 * kPage));
+  ufs_.add({.kind = UfsFault::Kind::kBlackHole, .call = UfsCall::kGet, .times = 1});
+  // Four runs ahead, of which the first is under way.
+  EXPECT_EQ(read(*file, 2 * kPage - 100, 100), text.substr(2 * kPage - 100, 100));
+  while (ufs_.faults() == 0) std::this_thread::yield();
+  EXPECT_EQ(read(*file, 39 * kPage, 10), text.substr(39 * kPage, 10));
+  ufs_.clear();
+  // What is ahead of another one comes behind them.
+  const auto other = open("other");
+  EXPECT_EQ(read(*other, 0, 100), text.substr(0, 100));
+  EXPECT_EQ(read(*other, 100, 100), text.substr(100, 100));
+  const Deadline deadline = later();
+  while (must(volume_->status("/s3/other")).cached_bytes != 3 * kPage && !deadline.expired()) std::this_thread::yield();
+  EXPECT_EQ(must(volume_->status("/s3/other")).cached_bytes, 3 * kPage);
+  EXPECT_EQ(ufs_.bytes_got(), 2 * kPage + kPage + 3 * kPage);
 }
 
 TEST_F(VolumeTest, truncating_an_absent_file_fetches_nothing) {

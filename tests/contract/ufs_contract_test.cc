@@ -408,6 +408,29 @@ TEST_P(UfsContract, the_empty_object_is_an_object) {
   EXPECT_EQ(info.size_bytes, 0u);
 }
 
+TEST_P(UfsContract, what_a_streaming_get_tells_of_is_there) {
+  const std::string body = noise(3'000'000, 3);
+  const Etag etag = must_put("o", body);
+  for (const auto& [offset, size] : {std::pair<uint64_t, size_t>{0, 3'000'000}, {0, 2'000'000}, {1'000'000, 1'999'999}, {2'999'990, 100}}) {
+    std::string buffer(size, '?');
+    size_t told = 0;
+    const auto got = store_->get_streaming("o", offset, std::as_writable_bytes(std::span(buffer)), etag, soon(), [&](size_t here) {
+      EXPECT_GE(here, told);
+      EXPECT_EQ(buffer.substr(told, here - told), body.substr(offset + told, here - told));
+      told = here;
+    });
+    ASSERT_TRUE(got) << got.error().to_string();
+    EXPECT_EQ(*got, std::min<size_t>(size, body.size() - offset));
+    EXPECT_LE(told, *got);
+    EXPECT_EQ(buffer.substr(0, *got), body.substr(offset, *got));
+  }
+  std::string unused(10, '?');
+  const auto other = store_->get_streaming("o", 0, std::as_writable_bytes(std::span(unused)), "another", soon(),
+                                           [](size_t) { ADD_FAILURE(); });
+  ASSERT_FALSE(other);
+  EXPECT_EQ(other.error(), ErrorCode::kPrecondition);
+}
+
 TEST_P(UfsContract, get_reads_ranges_and_stops_at_the_end) {
   const std::string body = noise(10'000, 2);
   const Etag etag = must_put("o", body);
