@@ -23,6 +23,34 @@ TEST_F(NamespaceTest, a_listing_continues_behind_its_cursor_whatever_became_of_t
   EXPECT_EQ(second->entries[0].name, "c");
 }
 
+TEST_F(NamespaceTest, many_inodes_are_visited_in_the_order_asked_for) {
+  std::vector<InodeId> made;
+  for (int i = 0; i < 3'000; ++i) made.push_back(InodeId(create(root_, "f" + std::to_string(i)).id()));
+  ASSERT_TRUE(names_->link(made[7], root_, "further"));
+  std::vector<InodeId> asked;
+  for (size_t i = 0; i < made.size(); ++i) asked.push_back(made[(i * 1'009 + 5) % made.size()]);
+  asked.insert(asked.begin() + 20, {InodeId(1'000'000'000), made[3], made[3], InodeId(2'000'000'000)});
+  for (const size_t gone : {10, 11, 12, 500}) {
+    const std::string name = "f" + std::to_string(gone);
+    ASSERT_TRUE(names_->unlink(root_, name, InUse::kNo));
+  }
+  for (const size_t count : {size_t{1}, size_t{5}, size_t{200}, asked.size()}) {
+    const std::vector<InodeId> some(asked.begin(), asked.begin() + static_cast<ptrdiff_t>(count));
+    size_t next = 0;
+    ASSERT_TRUE(names_->visit(some, [&](const std::optional<Inode>& inode) {
+      ASSERT_LT(next, some.size());
+      const InodeId id = some[next++];
+      const auto alone = names_->load(id);
+      ASSERT_EQ(inode.has_value(), alone.has_value()) << id.value();
+      if (!inode) return;
+      EXPECT_EQ(inode->id(), id.value());
+      EXPECT_EQ(inode->name(), alone->name());
+      EXPECT_EQ(inode->links(), alone->links());
+    }));
+    EXPECT_EQ(next, some.size());
+  }
+}
+
 TEST_F(NamespaceTest, names_are_checked) {
   EXPECT_TRUE(failed_with(names_->make_directory(root_, "..", 0755, kCaller), ErrorCode::kInvalid));
   EXPECT_TRUE(failed_with(names_->make_directory(root_, "a/b", 0755, kCaller), ErrorCode::kInvalid));
