@@ -14,6 +14,7 @@
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -234,7 +235,9 @@ fuse_entry_param to_entry(const Entry& entry) {
 
 void reply_entry(const Request& request, const Entry& entry) {
   const fuse_entry_param param = to_entry(entry);
-  fuse_reply_entry(request.raw(), &param);
+  SpecialFiles& special = operations_of(request.raw()).special_files;
+  special.looked_up(entry.attributes);
+  if (fuse_reply_entry(request.raw(), &param) != 0) special.forgotten(entry.attributes.inode, 1);
 }
 
 void reply_attributes(const Request& request, const Entry& entry) {
@@ -326,13 +329,26 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   });
 }
 
-void forget(fuse_req_t req, fuse_ino_t, uint64_t) { fuse_reply_none(req); }
-void forget_multi(fuse_req_t req, size_t, fuse_forget_data*) { fuse_reply_none(req); }
+void forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups) {
+  operations_of(req).special_files.forgotten(InodeId{ino}, lookups);
+  fuse_reply_none(req);
+}
+
+void forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
+  SpecialFiles& special = operations_of(req).special_files;
+  for (const fuse_forget_data& each : std::span(forgets, count)) special.forgotten(InodeId{each.ino}, each.nlookup);
+  fuse_reply_none(req);
+}
 
 void get_attributes(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
   serve(req, Operation::kGetAttributes, [=](const Request& request) -> Result<void> {
-    TRY_ASSIGN(const Entry entry, looked_up(operations_of(request.raw()).volume.get_attributes(InodeId{ino})));
-    reply_attributes(request, entry);
+    Operations& ops = operations_of(request.raw());
+    auto entry = ops.volume.get_attributes(InodeId{ino});
+    if (failed_with(entry, ErrorCode::kNotFound)) {
+      if (auto kept = ops.special_files.find(InodeId{ino})) entry = Entry{*std::move(kept), {}};
+    }
+    TRY(looked_up(entry));
+    reply_attributes(request, *entry);
     return {};
   });
 }
@@ -368,7 +384,14 @@ void set_attributes(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int whi
     reply_attributes(request, entry);
     return {};
   };
-  serve(req, Operation::kSetAttributes, handler);
+  serve(req, Operation::kSetAttributes, [=](const Request& request) -> Result<void> {
+    const auto changed = handler(request);
+    if (!failed_with(changed, ErrorCode::kStale)) return changed;
+    const auto kept = operations_of(request.raw()).special_files.change(InodeId{ino}, change, now_ns);
+    if (!kept) return changed;
+    reply_attributes(request, Entry{*kept, {}});
+    return {};
+  });
 }
 
 void read_symlink(fuse_req_t req, fuse_ino_t ino) {
@@ -833,18 +856,22 @@ Result<void> read_entries(const Request& request, InodeId directory, size_t size
     uint64_t end = 0;
     std::string end_cursor;
     TRY(handle_of(entry_of_directory).read(
+    SpecialFiles& special = operations_of(request.raw()).special_files;
         offset - kDots, reply.entries_max(),
         [&](std::string_view after, size_t entries_max) {
           return volume.read_directory(directory, after, entries_max, with_attributes);
         },
         [&](const volume::DirectoryEntryPlus& found, uint64_t next) {
           const fuse_entry_param entry = found.plus ? to_entry(*found.plus)
+          if (found.plus) special.looked_up(found.plus->attributes);
                                                     : bare_entry(found.entry.inode, type_bits(found.entry.type));
           const auto taken = reply.add(request.raw(), found.entry.name.c_str(), entry, next + kDots);
           if (taken == DirectoryHandle::Take::kTaken) {
             end = next;
             end_cursor = found.entry.cursor;
           }
+          } else if (found.plus) {
+            special.forgotten(found.plus->attributes.inode, 1);
           return taken;
         }));
     entry_of_directory.mark(end, end_cursor);

@@ -20,6 +20,7 @@
 #include "fuse/backing_files.h"
 #include "fuse/fuse_api.h"
 #include "fuse/ledger.h"
+#include "fuse/special_files.h"
 #include "fuse/statistics.h"
 #include "volume/volume.h"
 
@@ -70,6 +71,7 @@ class Operations {
   const Duration absent_valid_for;
   const Init init;
   BackingFiles backing;
+  SpecialFiles special_files;
   WaitingThreads waiting;
   std::atomic<bool> ring_used{false};  // a request came over one
 

@@ -85,6 +85,37 @@ TEST_P(Nodes, a_socket_is_bound_and_connected_to) {
   ASSERT_WORKS(::unlink(path.c_str()));
 }
 
+// Semantics 1.14.
+TEST_P(Nodes, a_nameless_fifo_is_asked_and_changed_through_its_descriptor) {
+  ASSERT_WORKS(make("made", S_IFIFO | 0640));
+  ASSERT_WORKS(make("listed", S_IFIFO | 0640));
+  ASSERT_WORKS(make("replaced", S_IFIFO | 0640));
+  put("other", "x");
+  list(".");
+  const Descriptor made(at("made"), O_RDWR | O_NONBLOCK);
+  const Descriptor listed(at("listed"), O_RDWR | O_NONBLOCK);
+  const Descriptor replaced(at("replaced"), O_RDWR | O_NONBLOCK);
+  ASSERT_WORKS(::unlink(at("made").c_str()));
+  ASSERT_WORKS(::unlink(at("listed").c_str()));
+  ASSERT_WORKS(::rename(at("other").c_str(), at("replaced").c_str()));
+  for (const int fd : {int{made}, int{listed}, int{replaced}}) {
+    struct stat st {};
+    ASSERT_WORKS(::fstat(fd, &st));
+    EXPECT_EQ(mode_t{S_IFIFO | 0640}, st.st_mode);
+    EXPECT_EQ(0u, st.st_nlink);
+    ASSERT_WORKS(::fchmod(fd, 0600));
+    ASSERT_WORKS(::fchown(fd, 7, 8));
+    ASSERT_WORKS(::fstat(fd, &st));
+    EXPECT_EQ(mode_t{S_IFIFO | 0600}, st.st_mode);
+    EXPECT_EQ(7u, st.st_uid);
+    EXPECT_EQ(8u, st.st_gid);
+    EXPECT_EQ(2, ::write(fd, "ab", 2));
+    char bytes[2] = {};
+    EXPECT_EQ(2, ::read(fd, bytes, 2));
+  }
+  EXPECT_EQ("x", get("replaced"));
+}
+
 TEST_P(Nodes, mknod_makes_regular_files_too) {
   ASSERT_WORKS(make("f", S_IFREG | 0640));
   EXPECT_TRUE(S_ISREG(stat_of("f").st_mode));
