@@ -3,8 +3,13 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
+#include <mutex>
 #include <random>
 #include <string>
 #include <thread>
@@ -683,6 +688,62 @@ TEST(Server, a_put_without_a_length_is_411) {
   text.replace(text.find("Content-Length: 0\r\n"), 19, "");
   client.send(text);
   EXPECT_EQ(client.read_response().status, 411);
+}
+
+// Semantics 8.7, below the mount.
+TEST(Server, what_takes_long_begins_its_answer_and_says_in_the_end_how_it_ended) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  int let_go = 0;  // calls that may end
+  ServerOptions options;
+  options.answer_begins = std::chrono::milliseconds(5);
+  Endpoint endpoint({.part_bytes_min = 1,
+                     .long_call =
+                         [&] {
+                           std::unique_lock lock(mutex);
+                           changed.wait_for(lock, std::chrono::seconds(60), [&] { return let_go > 0; });
+                           --let_go;
+                         }},
+                    options);
+  TestClient client = endpoint.client();
+  // The operation goes on while its answer has begun.
+  const auto exchange = [&](TestRequest request) {
+    client.send(client.signed_head(request) + request.body);
+    pollfd readable{.fd = client.socket(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&readable, 1, 60'000), 1);
+    char begin[12] = {};
+    EXPECT_EQ(::recv(client.socket(), begin, sizeof begin, MSG_PEEK | MSG_WAITALL), 12);
+    EXPECT_EQ(std::string_view(begin, sizeof begin), "HTTP/1.1 200");
+    {
+      const std::lock_guard lock(mutex);
+      ++let_go;
+    }
+    changed.notify_all();
+    return client.read_response();
+  };
+  EXPECT_EQ(client.put("/s3/source", "0123456789").status, 200);
+  const TestResponse copied = exchange({.method = "PUT", .target = "/s3/copy", .headers = {{"x-amz-copy-source", "/s3/source"}}, .body = ""});
+  EXPECT_EQ(copied.status, 200);
+  EXPECT_EQ(element(copied.body, "ETag"), "&quot;" + md5_of("0123456789") + "&quot;") << copied.body;
+  EXPECT_EQ(client.get("/s3/copy").body, "0123456789");
+  const TestResponse missed = exchange({.method = "PUT", .target = "/s3/copy", .headers = {{"x-amz-copy-source", "/s3/nothing"}}, .body = ""});
+  EXPECT_EQ(missed.status, 200);
+  EXPECT_EQ(element(missed.body, "Code"), "NoSuchKey") << missed.body;
+
+  const std::string id = element(client.post("/s3/big?uploads", "").body, "UploadId");
+  EXPECT_EQ(client.put("/s3/big?partNumber=1&uploadId=" + id, "part").status, 200);
+  const auto complete = [&](std::string_view content) {
+    return TestRequest{.method = "POST", .target = "/s3/big?uploadId=" + id, .headers = {},
+                       .body = "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"" + md5_of(content) +
+                               "\"</ETag></Part></CompleteMultipartUpload>"};
+  };
+  const TestResponse wrong = exchange(complete("another"));
+  EXPECT_EQ(wrong.status, 200);
+  EXPECT_EQ(element(wrong.body, "Code"), "InvalidPart") << wrong.body;
+  const TestResponse completed = exchange(complete("part"));
+  EXPECT_EQ(completed.status, 200);
+  EXPECT_THAT(element(completed.body, "ETag"), HasSubstr("-1")) << completed.body;
+  EXPECT_EQ(client.get("/s3/big").body, "part");
 }
 
 // Semantics 8.8, below the mount.

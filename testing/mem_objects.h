@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -36,6 +37,7 @@ struct MemObjectsOptions {
   bool local_files = false;      // readers have one
   uint64_t part_bytes_min = volume::kObjectPartBytesMin;
   uint64_t room_bytes = UINT64_MAX;  // of all objects together
+  std::function<void()> long_call;   // what takes long in copy() and complete_upload(); empty: nothing
   const Clock* clock = &system_clock();
 };
 
@@ -109,6 +111,7 @@ class MemObjects final : public volume::Objects {
   Result<volume::Object> copy(const volume::ObjectName& source, const volume::ObjectName& target,
                               const volume::CopyOptions& options) override {
     TRY(wait());
+    if (options_.long_call) options_.long_call();
     const std::lock_guard lock(mutex_);
     TRY(check_key(target.key));
     TRY_ASSIGN(const Stored* from, load(source));
@@ -239,6 +242,7 @@ class MemObjects final : public volume::Objects {
   Result<volume::Object> complete_upload(const volume::ObjectName& name, std::string_view upload_id,
                                          const volume::CompleteOptions& options) override {
     TRY(wait());
+    if (options_.long_call) options_.long_call();
     const std::lock_guard lock(mutex_);
     const auto upload = load_upload(name, upload_id);
     if (!upload) {

@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "net/digest.h"
+#include "net/encoding.h"
 #include "s3/test_client.h"
 #include "tests/cli/weir_binary.h"
 
@@ -137,6 +139,38 @@ TEST_F(S3Daemon, acknowledged_objects_survive_a_kill_and_the_endpoint_comes_back
   ASSERT_TRUE(daemon_.start()) << daemon_.log();
   EXPECT_TRUE(client().get("/s3/a").body == large);
   EXPECT_EQ(client().get("/s3/b").body, "small");
+}
+
+// Semantics 7.14.
+TEST_F(S3Daemon, the_keys_of_the_volumes_own_objects_are_denied) {
+  fs::create_directories(daemon_.home() / "bucket/.weir-attributes");
+  std::ofstream(daemon_.home() / "bucket/.weir-attributes/theirs") << "of another volume";
+  start();
+  TestClient s3 = client();
+  EXPECT_EQ(s3.put("/s3/mine", "content").status, 200);
+  for (const std::string prefix : {"/s3/.weir-attributes/", "/s3/.weir-long/", "/s3/.weir-parked/"}) {
+    SCOPED_TRACE(prefix);
+    for (const std::string key : {"theirs", "new", "a/b"}) {
+      const TestResponse put = s3.put(prefix + key, "content");
+      EXPECT_EQ(put.status, 403) << put.body;
+      EXPECT_THAT(put.body, HasSubstr("<Code>AccessDenied</Code>"));
+      EXPECT_EQ(s3.get(prefix + key).status, 403);
+      EXPECT_EQ(s3.head(prefix + key).status, 403);
+      EXPECT_EQ(s3.erase(prefix + key).status, 403);
+      EXPECT_EQ(s3.put(prefix + key, "", {{"x-amz-copy-source", "/s3/mine"}}).status, 403);
+      EXPECT_EQ(s3.post(prefix + key + "?uploads", "").status, 403);
+    }
+    EXPECT_EQ(s3.put("/s3/copied", "", {{"x-amz-copy-source", prefix.substr(1) + "theirs"}}).status, 403);
+  }
+  const std::string document = "<Delete><Object><Key>.weir-attributes/theirs</Key></Object></Delete>";
+  const TestResponse erased = s3.post("/s3?delete", document, {{"Content-MD5", net::base64(net::md5(net::bytes_of(document)))}});
+  EXPECT_EQ(erased.status, 200) << erased.body;
+  EXPECT_THAT(erased.body, HasSubstr("<Code>AccessDenied</Code>"));
+  EXPECT_TRUE(fs::exists(daemon_.home() / "bucket/.weir-attributes/theirs"));
+  EXPECT_THAT(s3.get("/s3?list-type=2").body, Not(HasSubstr("weir-attributes")));
+  // Elsewhere in a key the names are like any other.
+  EXPECT_EQ(s3.put("/s3/a/.weir-attributes/b", "content").status, 200);
+  EXPECT_EQ(s3.get("/s3/a/.weir-attributes/b").body, "content");
 }
 
 TEST_F(S3Daemon, what_cannot_be_served_stops_the_start_with_the_reason) {
