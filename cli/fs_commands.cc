@@ -4,7 +4,10 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "base/clock.h"
 #include "cli/context.h"
@@ -318,13 +321,30 @@ Outcome<> copy_tree(DaemonClient& client, const Json& top, const std::string& fr
   TRY_ASSIGN(const std::string to, volume_target(client, from, given));
   if (to == from || to.starts_with(from + '/')) return failed("cannot copy " + from + " into itself: " + to);
   TRY(make_directory(client, to, top.value("permissions", 0755u)));
-  return copy_below(client, from, to, [&](const Json& entry, const Copied& copied) -> Outcome<> {
-    if (copied.type == "directory") return make_directory(client, copied.target, entry.value("permissions", 0755u));
-    if (copied.type == "symlink") return make_symlink(client, copied.target, bytes_of(entry, "target"));
+  const auto copy_attributes = [&](const std::string& path, const std::string& target) -> Outcome<> {
+    TRY(client.call(Method::kPost, "/v1/fs/copy-attributes", {{"path", path}, {"to", target}}));
+    return {};
+  };
+  // A directory's times move with what is made in it, and its mode may keep others out: last, and the inner ones first.
+  std::vector<std::pair<std::string, std::string>> directories{{from, to}};
+  const auto copied_below = copy_below(client, from, to, [&](const Json& entry, const Copied& copied) -> Outcome<> {
+    if (copied.type == "directory") {
+      TRY(make_directory(client, copied.target, entry.value("permissions", 0755u)));
+      directories.emplace_back(copied.path, copied.target);
+      return {};
+    }
+    if (copied.type == "symlink") {
+      TRY(make_symlink(client, copied.target, bytes_of(entry, "target")));
+      return copy_attributes(copied.path, copied.target);
+    }
     if (copied.type != "file") return failed("a " + copied.type + " is not copied");
-    TRY(client.call(Method::kPost, "/v1/fs/copy", {{"path", copied.path}, {"to", copied.target}, {"exact", "true"}}));
+    TRY(client.call(Method::kPost, "/v1/fs/copy",
+                    {{"path", copied.path}, {"to", copied.target}, {"exact", "true"}, {"attributes", "true"}}));
     return {};
   });
+  for (; !directories.empty(); directories.pop_back())
+    TRY(copy_attributes(directories.back().first, directories.back().second));
+  return copied_below;
 }
 
 Outcome<> upload_tree(DaemonClient& client, const std::string& from, const std::string& given) {

@@ -141,6 +141,7 @@ const AdminApi::Route AdminApi::kRoutes[] = {
     {net::Method::kGet, "/v1/fs/content", Rights::kFull, &FileRequests::read},
     {net::Method::kPut, "/v1/fs/content", Rights::kFull, &FileRequests::write},
     {net::Method::kPost, "/v1/fs/copy", Rights::kFull, &FileRequests::copy},
+    {net::Method::kPost, "/v1/fs/copy-attributes", Rights::kFull, &FileRequests::copy_attributes},
     {net::Method::kPost, "/v1/fs/directory", Rights::kFull, &FileRequests::make_directory},
     {net::Method::kDelete, "/v1/fs/entry", Rights::kFull, &FileRequests::remove},
     {net::Method::kPost, "/v1/fs/rename", Rights::kFull, &FileRequests::rename},

@@ -4,6 +4,8 @@
 
 #include <charconv>
 #include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "daemon/api_reply.h"
@@ -336,9 +338,42 @@ net::ServerResponse FileRequests::copy(net::ServerRequest& request) {
     TRY_ASSIGN(auto target_file, open_for_write(target, entry.attributes.permissions));
     Closing destination(std::move(target_file));
     TRY(copy_bytes(*source, *destination));
-    return destination->flush();
+    TRY(destination->flush());
+    return flag_parameter(request, "attributes") ? copy_inode_attributes(inode, destination->inode()) : Result<void>();
   };
   return reply_to(copy_file());
+}
+
+Result<void> FileRequests::copy_inode_attributes(InodeId from, InodeId to) {
+  constexpr std::string_view kOwn = "user.weir.";
+  TRY_ASSIGN(const auto names, volume_.list_xattrs(from));
+  for (const std::string& name : names) {
+    if (name.starts_with(kOwn)) continue;
+    const auto value = volume_.get_xattr(from, name);
+    if (failed_with(value, ErrorCode::kNoAttribute)) continue;  // removed meanwhile
+    TRY(value);
+    TRY(volume_.set_xattr(to, name, *value, meta::Namespace::XattrMode::kSet));
+  }
+  TRY_ASSIGN(const volume::Entry entry, volume_.get_attributes(from));
+  meta::AttributeChange change{.permissions = {},
+                               .uid = entry.attributes.uid,
+                               .gid = entry.attributes.gid,
+                               .atime_ns = entry.attributes.atime_ns,
+                               .mtime_ns = entry.attributes.mtime_ns};
+  if (entry.attributes.type != format::SYMLINK) change.permissions = entry.attributes.permissions;
+  TRY(volume_.set_attributes(to, change, std::nullopt));
+  return {};
+}
+
+net::ServerResponse FileRequests::copy_attributes(net::ServerRequest& request) {
+  const auto copy = [&]() -> Result<void> {
+    TRY_ASSIGN(const std::string from, path_parameter(request));
+    TRY_ASSIGN(const std::string to, path_parameter(request, "to"));
+    TRY_ASSIGN(const InodeId source, volume_.resolve(from));
+    TRY_ASSIGN(const InodeId target, volume_.resolve(to));
+    return copy_inode_attributes(source, target);
+  };
+  return reply_to(copy());
 }
 
 net::ServerResponse FileRequests::make_directory(net::ServerRequest& request) {

@@ -24,7 +24,10 @@ class FileRequests {
   net::ServerResponse hidden(net::ServerRequest& request);   // GET
   net::ServerResponse read(net::ServerRequest& request);     // GET: the bytes
   net::ServerResponse write(net::ServerRequest& request);    // PUT ?mode=0644, body: the bytes
-  net::ServerResponse copy(net::ServerRequest& request);     // POST ?to=PATH; ?exact=true: never into a directory
+  // POST ?to=PATH; ?exact=true: never into a directory; ?attributes=true: as copy_attributes()
+  net::ServerResponse copy(net::ServerRequest& request);
+  // POST ?to=PATH: owner, permissions, times and extended attributes of PATH become those of `to`, which is there
+  net::ServerResponse copy_attributes(net::ServerRequest& request);
   net::ServerResponse make_directory(net::ServerRequest& request);  // POST ?parents=true&mode=0755
   net::ServerResponse make_symlink(net::ServerRequest& request);    // POST ?target=TEXT
   // DELETE: a file, a symlink or an empty directory; ?recursive=true: any directory
@@ -47,6 +50,7 @@ class FileRequests {
   // `to`, or the name of `from` in it when it is a directory.
   Result<std::string> target_of(const std::string& from, std::string to);
   Result<bool> is_directory(const std::string& path);
+  Result<void> copy_inode_attributes(InodeId from, InodeId to);
 
   volume::Volume& volume_;
   const meta::Caller owner_;  // of what is made

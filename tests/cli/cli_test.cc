@@ -192,6 +192,49 @@ TEST_P(CliOverStore, trees_are_copied_summed_up_and_removed) {
   EXPECT_EQ(bucket_->get("moved/a/"), "absent");
 }
 
+TEST_P(CliOverStore, a_copied_tree_has_owners_times_and_extended_attributes) {
+  if (const std::string obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << obstacle;
+  start_mounted();
+  ASSERT_EQ(daemon_.weir(bucket_->add_command()).exit_code, 0);
+  const Ended ended = daemon_.script(R"PY(set -e
+    cat > $TMPDIR/tree.py <<'END'
+import os, sys
+mount = sys.argv[1]
+def make(path, mode, uid, gid, times, xattrs):
+    os.chown(path, uid, gid, follow_symlinks=False)
+    if not os.path.islink(path): os.chmod(path, mode)
+    for name, value in xattrs.items(): os.setxattr(path, name, value, follow_symlinks=False)
+    os.utime(path, ns=times, follow_symlinks=False)
+def shown(top):
+    all = {}
+    for path in [top] + [os.path.join(at, name) for at, dirs, files in os.walk(top) for name in dirs + files]:
+        st = os.lstat(path)
+        xattrs = {n: os.getxattr(path, n, follow_symlinks=False) for n in os.listxattr(path, follow_symlinks=False)}
+        all[path[len(top):]] = (st.st_mode, st.st_uid, st.st_gid, st.st_mtime_ns, sorted(xattrs.items()))
+    return all
+if sys.argv[2] == "make":
+    top = mount + "/s3/t"
+    os.makedirs(top + "/d/e")
+    open(top + "/d/f", "w").write("x")
+    os.symlink("f", top + "/d/l")
+    make(top + "/d/f", 0o6755, 5, 6, (10**18 + 1, 10**18 + 2), {"user.k": b"v", "security.k": b"\0w", "trusted.k": b""})
+    make(top + "/d/l", 0, 7, 8, (10**18 + 3, 10**18 + 4), {"trusted.k": b"l"})
+    make(top + "/d/e", 0o2750, 9, 10, (10**18 + 5, 10**18 + 6), {"user.k": b"e"})
+    make(top + "/d", 0o500, 11, 12, (10**18 + 7, 10**18 + 8), {})
+    make(top, 0o1777, 13, 14, (10**18 + 9, 10**18 + 10), {"user.top": b"t"})
+else:
+    a, b = shown(mount + "/s3/t"), shown(mount + "/s3/u")
+    for path in sorted(a.keys() | b.keys()):
+        if a.get(path) != b.get(path): print(path, a.get(path), b.get(path))
+    print(len(a), "compared")
+END
+    python3 $TMPDIR/tree.py $MNT make
+    weir fs cp -r /s3/t /s3/u
+    python3 $TMPDIR/tree.py $MNT compare)PY");
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
+  EXPECT_EQ(ended.out, "5 compared\n");
+}
+
 TEST_P(CliOverStore, fsck_proves_the_volume_sound_and_names_what_is_not) {
   start_with_bucket();
   const Ended made = daemon_.script(R"(set -e
