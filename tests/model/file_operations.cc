@@ -5,6 +5,7 @@
 #include <linux/falloc.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -98,6 +99,7 @@ std::string attributes(const struct stat& st) {
   text << std::oct << st.st_mode << std::dec << " uid " << st.st_uid << " gid " << st.st_gid;
   text << " links " << st.st_nlink;
   if (!S_ISDIR(st.st_mode)) text << " size " << st.st_size;
+  if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) text << " device " << major(st.st_rdev) << ':' << minor(st.st_rdev);
   text << " mtime " << time_text(st.st_mtim);
   return text.str();
 }
@@ -108,6 +110,12 @@ timespec parse_time(const std::string& word) {
   const int64_t ns = std::strtoll(word.c_str(), nullptr, 10);
   const int64_t seconds = ns / kSecondNs - (ns % kSecondNs < 0 ? 1 : 0);
   return {.tv_sec = seconds, .tv_nsec = ns - seconds * kSecondNs};
+}
+
+// It is not opened: a mount of a volume is `nodev`, and the reference has no driver for it.
+bool is_device(const std::string& path) {
+  struct stat st {};
+  return ::stat(path.c_str(), &st) == 0 && (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode));
 }
 
 // What is written into one moves its mtime on some file systems.
@@ -298,8 +306,12 @@ Operation OperationGenerator::on_attributes() {
 }
 
 Operation OperationGenerator::on_links() {
-  switch (random_.below(6)) {
+  switch (random_.below(7)) {
     case 0: return {"mkfifo", path(), mode()};
+    case 6: {
+      static const std::array<std::string, 3> types = {"char", "block", "socket"};
+      return {"mknod", path(), mode(), types[random_.below(types.size())], std::to_string(random_.below(1'000'000))};
+    }
     case 1: {
       const uint64_t slot = random_.below(FileOperator::kSlots);
       opened_ |= 1u << slot;
@@ -386,6 +398,7 @@ std::string FileOperator::execute(const Operation& operation) {
       {"symlink", &FileOperator::symlink},
       {"readlink", &FileOperator::readlink},
       {"mkfifo", &FileOperator::mkfifo},
+      {"mknod", &FileOperator::mknod},
       {"chmod", &FileOperator::chmod},
       {"chown", &FileOperator::chown},
       {"utimens", &FileOperator::utimens},
@@ -407,6 +420,8 @@ std::string FileOperator::open(const Operation& op) {
   int flags = O_CLOEXEC | O_NONBLOCK;  // of a fifo: at once
   std::istringstream names(op.at(3));
   for (std::string name; std::getline(names, name, ',');) flags |= open_flags().at(name);
+  slot = -1;
+  if (is_device(at(op.at(2)))) return "a device";
   slot = ::open(at(op.at(2)).c_str(), flags, static_cast<mode_t>(number(op.at(4))));
   if (slot < 0) return failed();
   struct stat st {};
@@ -505,6 +520,7 @@ std::string FileOperator::copy_range(const Operation& op) {
 }
 
 std::string FileOperator::put(const Operation& op) {
+  if (is_device(at(op.at(1)))) return "a device";
   const int fd = ::open(at(op.at(1)).c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC, 0644);
   if (fd < 0) return failed();
   if (is_fifo(fd)) {
@@ -519,6 +535,7 @@ std::string FileOperator::put(const Operation& op) {
 }
 
 std::string FileOperator::cat(const Operation& op) {
+  if (is_device(at(op.at(1)))) return "a device";
   const int fd = ::open(at(op.at(1)).c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return failed();
   struct stat st {};
@@ -579,6 +596,13 @@ std::string FileOperator::readlink(const Operation& op) {
 
 std::string FileOperator::mkfifo(const Operation& op) {
   return ended(::mkfifo(at(op.at(1)).c_str(), static_cast<mode_t>(number(op.at(2)))));
+}
+
+std::string FileOperator::mknod(const Operation& op) {
+  static const std::map<std::string, mode_t> types = {{"char", S_IFCHR}, {"block", S_IFBLK}, {"socket", S_IFSOCK}};
+  const uint64_t device = number(op.at(4));
+  return ended(::mknod(at(op.at(1)).c_str(), types.at(op.at(3)) | static_cast<mode_t>(number(op.at(2))),
+                       makedev(device % 4'096, device / 4'096)));
 }
 
 std::string FileOperator::chmod(const Operation& op) {

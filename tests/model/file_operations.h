@@ -96,6 +96,7 @@ class FileOperator {
   std::string symlink(const Operation& op);
   std::string readlink(const Operation& op);
   std::string mkfifo(const Operation& op);
+  std::string mknod(const Operation& op);
   std::string chmod(const Operation& op);
   std::string chown(const Operation& op);
   std::string utimens(const Operation& op);
