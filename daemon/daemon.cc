@@ -68,6 +68,8 @@ volume::VolumeOptions volume_options(const Properties& properties) {
   options.read_ahead_requests = std::clamp(count_of(properties, "read.ahead.requests"), 1u, 64u);
   options.orphan_check_period = properties.duration("write.cache.async.file.check.period");
   options.intercept_silly_renames = properties.boolean("fuse.silly.rename.interceptor.enabled");
+  options.access_times = properties.text("fuse.atime") == "noatime" ? volume::AccessTimePolicy::kNever
+                                                                   : volume::AccessTimePolicy::kRelative;
   options.write_cache_enabled = properties.boolean("write.cache.enabled");
   options.objects = objects_options(properties);
   return options;

@@ -81,6 +81,9 @@ constexpr std::array kTable = {
     Property{"fuse.keeper", kBool, "true",
              "The mount outlives the daemon: `weir serve` holds the kernel's connection and starts the daemon proper, again when it "
              "dies or is upgraded."},
+    Property{"fuse.atime", kString, "relatime",
+             "relatime: opening a file for reading and listing a directory move its access time if that is not after the last change, or "
+             "a day old. noatime: reading moves none."},
     Property{"fuse.threads", kInteger, "64", "Threads for requests that do not travel over io_uring, at most."},
     Property{"fuse.silly.rename.interceptor.enabled", kBool, "false",
              "A file that is renamed to .fuse_hidden* while it is open, as layers above do with one they want gone, is kept "
@@ -253,6 +256,7 @@ std::string_view special_fault(std::string_view name, std::string_view text) {
   if (name == "s3.payload.signing" && text != "always" && text != "never" && text != "auto")
     return "always, never or auto";
   if (name == "s3.addressing" && text != "path" && text != "virtual" && text != "auto") return "path, virtual or auto";
+  if (name == "fuse.atime" && text != "relatime" && text != "noatime") return "relatime or noatime";
   if (name == "s3.put.durability" && text != "write" && text != "sync" && text != "persist") return "write, sync or persist";
   if (name == "s3.server.auth" && text != "keys" && text != "anonymous" && text != "any") return "keys, anonymous or any";
   if (name.ends_with(".permissions") && (text.empty() || text.size() > 4 || text.find_first_not_of("01234567") != std::string_view::npos))

@@ -541,6 +541,7 @@ volume::OpenOptions to_open_options(int flags) {
     default: options.access = volume::Access::kRead;
   }
   options.truncate = (flags & O_TRUNC) != 0;
+  options.counts_as_reading = options.access != volume::Access::kWrite && (flags & O_NOATIME) == 0;
   return options;
 }
 
@@ -855,23 +856,23 @@ Result<void> read_entries(const Request& request, InodeId directory, size_t size
     LedgerDirectory& entry_of_directory = operations_of(request.raw()).ledger.directory(fh);
     uint64_t end = 0;
     std::string end_cursor;
-    TRY(handle_of(entry_of_directory).read(
     SpecialFiles& special = operations_of(request.raw()).special_files;
+    TRY(handle_of(entry_of_directory).read(
         offset - kDots, reply.entries_max(),
         [&](std::string_view after, size_t entries_max) {
           return volume.read_directory(directory, after, entries_max, with_attributes);
         },
         [&](const volume::DirectoryEntryPlus& found, uint64_t next) {
-          const fuse_entry_param entry = found.plus ? to_entry(*found.plus)
           if (found.plus) special.looked_up(found.plus->attributes);
+          const fuse_entry_param entry = found.plus ? to_entry(*found.plus)
                                                     : bare_entry(found.entry.inode, type_bits(found.entry.type));
           const auto taken = reply.add(request.raw(), found.entry.name.c_str(), entry, next + kDots);
           if (taken == DirectoryHandle::Take::kTaken) {
             end = next;
             end_cursor = found.entry.cursor;
-          }
           } else if (found.plus) {
             special.forgotten(found.plus->attributes.inode, 1);
+          }
           return taken;
         }));
     entry_of_directory.mark(end, end_cursor);

@@ -82,4 +82,16 @@ Result<Inode> Namespace::set_attributes(InodeId inode, const AttributeChange& ch
   });
 }
 
+Result<void> Namespace::record_accesses(const std::vector<AccessTime>& accesses) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    for (const AccessTime& access : accesses) {
+      TRY_ASSIGN(auto record, tables.find_inode(access.inode));
+      if (!record || record->atime_ns() >= access.atime_ns) continue;
+      record->set_atime_ns(access.atime_ns);
+      tables.put_inode(*record);
+    }
+    return {};
+  });
+}
+
 }  // namespace weir::meta

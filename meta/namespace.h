@@ -331,6 +331,8 @@ class Namespace {
 
   // --- changing attributes: attributes.cc, xattr.cc
   Result<Inode> set_attributes(InodeId inode, const AttributeChange& change);
+  // Access times that are later than those that are known; nothing else changes, ctime neither. In one transaction.
+  Result<void> record_accesses(const std::vector<AccessTime>& accesses);
   // An access ACL sets the permissions, and is kept only where it says more than they can; see meta/acl.h. A default ACL is
   // kInvalid for anything but a directory.
   enum class XattrMode : uint8_t { kSet, kCreate, kReplace };

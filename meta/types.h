@@ -77,6 +77,12 @@ struct AttributeChange {
   std::optional<int64_t> mtime_ns;
 };
 
+// When an inode was last read.
+struct AccessTime {
+  InodeId inode{};
+  int64_t atime_ns = 0;
+};
+
 enum class FileState : uint8_t { kNotPersisted, kPersisted, kTransient, kQuarantined };
 std::string_view name_of(FileState state);  // "NOT_PERSISTED", ...
 

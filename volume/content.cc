@@ -60,8 +60,11 @@ Result<Volume::Created> LocalVolume::create_unnamed_once(InodeId directory, uint
 }
 
 Result<std::unique_ptr<OpenFile>> LocalVolume::open_file(InodeId inode, const OpenOptions& options) {
+  const uint64_t endings = files_->endings();
   TRY_ASSIGN(const auto record, load(inode));
-  return files_->open(InodeId(record.id()), options);
+  TRY_ASSIGN(auto file, files_->open(InodeId(record.id()), options));
+  if (options.counts_as_reading) note_reading(record, endings);
+  return file;
 }
 
 Result<void> LocalVolume::sync_directory(InodeId) { return names_->kv().sync(); }

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "net/token_bucket.h"
+#include "volume/access_times.h"
 #include "volume/due_scan.h"
 #include "volume/foreground.h"
 #include "volume/hidden_names.h"
@@ -103,6 +104,9 @@ class LocalVolume final : public Volume {
   // `endings`: of files_, before the inode was read.
   Result<Entry> entry_of(const meta::Inode& inode, uint64_t endings);
   Duration valid_for() const;
+  // The inode is being read.
+  void note_reading(const meta::Inode& inode, uint64_t endings);
+  void record_accesses();
   // Uploads shall stand back: applications are busy, and there is room for what waits.
   bool foreground_busy();
   // The inode with its attributes, which only the object may know.
@@ -161,6 +165,7 @@ class LocalVolume final : public Volume {
   NameLocks name_locks_;
   HiddenNames hidden_names_;
   Foreground foreground_;
+  AccessTimes access_times_;
   Mounts mounts_;
   std::unique_ptr<meta::LowerLayer> lower_;
   std::unique_ptr<persist::Persister> persister_;
@@ -171,6 +176,7 @@ class LocalVolume final : public Volume {
   std::atomic<bool> stopping_ = false;
   DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;
+  std::optional<Ticker> access_recorder_;
   std::thread recovery_;                      // of local files, behind the start
   std::atomic<bool> recovered_ = true;        // that is done, or was given up
   std::optional<TreeRemover> remover_;

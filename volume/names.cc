@@ -29,7 +29,22 @@ Duration LocalVolume::valid_for() const {
 
 Result<Entry> LocalVolume::entry_of(const meta::Inode& inode, uint64_t endings) {
   TRY_ASSIGN(auto attributes, files_->attributes(inode, endings));
+  access_times_.overlay(attributes);
   return Entry{std::move(attributes), valid_for()};
+}
+
+void LocalVolume::note_reading(const meta::Inode& inode, uint64_t endings) {
+  if (options_.access_times == AccessTimePolicy::kNever) return;
+  const auto entry = entry_of(inode, endings);
+  if (!entry.has_value()) return;
+  const int64_t now_ns = unix_ns(names_->clock().wall_now());
+  if (AccessTimes::counts(entry->attributes, now_ns)) access_times_.note(entry->attributes.inode, now_ns);
+}
+
+void LocalVolume::record_accesses() {
+  const auto recorded = access_times_.flush(
+      [this](const std::vector<meta::AccessTime>& accesses) { return names_->record_accesses(accesses); });
+  if (!recorded.has_value()) log_warn("volume.access_times_not_recorded", {{"error", recorded.error()}});
 }
 
 Result<meta::Inode> LocalVolume::with_attributes(meta::Inode inode) {
@@ -119,6 +134,7 @@ Result<Entry> LocalVolume::set_attributes(InodeId inode, const meta::AttributeCh
     TRY(files_->truncate(inode, *size));
   }
   if (change.permissions || change.uid || change.gid || change.atime_ns || change.mtime_ns) {
+    if (change.atime_ns) access_times_.forget(inode);
     TRY_ASSIGN(record, files_->set_attributes(inode, change));
     persister_->wake_for_files(meta::Urgency::kOrdinary);
   } else if (size) {
@@ -369,6 +385,7 @@ Result<Volume::DirectoryListing> LocalVolume::read_directory(InodeId directory, 
   if (after.empty()) {
     TRY_ASSIGN(const auto record, names_->load(directory));
     TRY(list_lower(record));
+    note_reading(record, files_->endings());
   }
   TRY_ASSIGN(auto page, names_->read_directory(directory, after, entries_max));
   const uint64_t endings = files_->endings();

@@ -8,6 +8,7 @@ namespace weir::volume {
 namespace {
 
 constexpr std::string_view kRulesDocument = "pathconfig";
+constexpr Duration kAccessRecordPeriod = std::chrono::seconds(5);
 constexpr std::string_view kWriteThroughRules =
     R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "WRITE_THROUGH"}, "pathRules": []})";
 
@@ -68,6 +69,7 @@ LocalVolume::~LocalVolume() {
   stopping_ = true;
   end_recovery();
   leftovers_.reset();
+  access_recorder_.reset();
   if (remover_) remover_->close();
   persister_->stop(Deadline::after(Duration::zero()));
   // Whoever still waits for a store shall not hold up the end.
@@ -104,6 +106,8 @@ Result<void> LocalVolume::start() {
   }
   persister_->start();
   remover_.emplace(*names_, *files_, stores_, [this] { persister_->wake(); });
+  if (options_.access_times != AccessTimePolicy::kNever)
+    access_recorder_.emplace(kAccessRecordPeriod, [this] { record_accesses(); });
   leftovers_.emplace(options_.orphan_check_period, [this] {
     files_->collect_leftovers();
     requeue_transient();
@@ -143,8 +147,10 @@ void LocalVolume::stop(Deadline deadline) {
   stopping_ = true;
   end_recovery();
   leftovers_.reset();
+  access_recorder_.reset();
   if (remover_) remover_->close();
   files_->commit_all();
+  record_accesses();
   persister_->stop(deadline);
   if (const auto settled = bodies_->settle_all(deadline); !settled.has_value())
     log_warn("volume.bodies_left", {{"error", settled.error()}});

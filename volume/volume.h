@@ -57,6 +57,11 @@ struct HeldFile {
   LocalFileId local_file{};  // OpenFile::local_file_key() of a handle that was IoPath::kLocalFile; 0: it was kPaged
 };
 
+enum class AccessTimePolicy : uint8_t {
+  kNever,     // reading moves no access time
+  kRelative,  // as relatime: see volume/access_times.h
+};
+
 struct VolumeOptions {
   meta::NamespaceOptions names;
   persist::PersistOptions persist;
@@ -68,6 +73,7 @@ struct VolumeOptions {
   Duration admit_slow_max = std::chrono::milliseconds(100);
   Duration orphan_check_period = std::chrono::minutes(10);
   bool intercept_silly_renames = false;               // see volume/hidden_names.h
+  AccessTimePolicy access_times = AccessTimePolicy::kNever;
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
   ObjectsOptions objects;
   std::vector<HeldFile> held;                         // open since before the start; see Volume::take_held()
@@ -96,6 +102,7 @@ class CacheListener {
 struct OpenOptions {
   Access access = Access::kRead;
   bool truncate = false;  // of a file opened for reading, too
+  bool counts_as_reading = false;  // for the access time: what is read later on is not seen by everybody who would note it
 };
 
 enum class Allocate : uint8_t {

@@ -276,6 +276,53 @@ TEST_F(VolumeTest, pages_beside_each_other_come_with_one_request) {
   EXPECT_EQ(ufs_.calls(UfsCall::kGet), 1u + 2u + 2u);
 }
 
+TEST_F(VolumeTest, the_access_time_outlives_a_stop_and_changes_nothing_else) {
+  options_.access_times = AccessTimePolicy::kRelative;
+  mount();
+  put("a", "text");
+  drain();
+  const auto before = attributes("a");
+  const auto put_before = ufs_.bytes_put();
+  must(volume_->open_file(find("a"), {.counts_as_reading = true}))->close();
+  const auto read = attributes("a");
+  EXPECT_GT(read.atime_ns, before.ctime_ns);
+  EXPECT_EQ(read.ctime_ns, before.ctime_ns);
+  must(volume_->read_directory(s3_, "", 10, WithAttributes::kYes));
+  const int64_t directory_atime_ns = must(volume_->get_attributes(s3_)).attributes.atime_ns;
+  volume_->stop(later());
+  restart();
+  EXPECT_EQ(attributes("a").atime_ns, read.atime_ns);
+  EXPECT_EQ(attributes("a").ctime_ns, before.ctime_ns);
+  EXPECT_EQ(must(volume_->get_attributes(s3_)).attributes.atime_ns, directory_atime_ns);
+  // Nor is it anything that has to be persisted.
+  drain();
+  EXPECT_EQ(state("a"), "PERSISTED");
+  EXPECT_EQ(ufs_.bytes_put(), put_before);
+  EXPECT_EQ(ufs_.calls(UfsCall::kCopy), 0u);
+}
+
+TEST_F(VolumeTest, an_access_time_that_is_set_stands) {
+  options_.access_times = AccessTimePolicy::kRelative;
+  mount();
+  put("a", "text");
+  must(volume_->open_file(find("a"), {.counts_as_reading = true}))->close();
+  EXPECT_NE(attributes("a").atime_ns, 5);
+  must(volume_->set_attributes(find("a"), {.atime_ns = 5}, std::nullopt));
+  EXPECT_EQ(attributes("a").atime_ns, 5);
+  volume_->stop(later());
+  restart();
+  EXPECT_EQ(attributes("a").atime_ns, 5);
+}
+
+TEST_F(VolumeTest, without_access_times_reading_moves_none) {
+  mount();
+  put("a", "text");
+  const int64_t before_ns = attributes("a").atime_ns;
+  must(volume_->open_file(find("a"), {.counts_as_reading = true}))->close();
+  must(volume_->read_directory(s3_, "", 10, WithAttributes::kYes));
+  EXPECT_EQ(attributes("a").atime_ns, before_ns);
+}
+
 // Tells of a request's first page and keeps back the rest of it until it is let go.
 class HeldBackUfs final : public FaultUfs {
  public:

@@ -218,6 +218,46 @@ TEST_P(Attributes, utime_now_and_utime_omit_do_what_they_say) {
   }
 }
 
+// Semantics 1.10.
+TEST_P(Attributes, reading_moves_the_access_time_once_after_each_change) {
+  put("f", "x");
+  ASSERT_WORKS(::mkdir(at("d").c_str(), 0755));
+  const auto read = [&](const std::string& name) { name == "f" ? void(get("f")) : void(list("d")); };
+  const auto ns = [](const timespec& time) { return time.tv_sec * 1'000'000'000 + time.tv_nsec; };
+  for (const std::string name : {"f", "d"}) {
+    SCOPED_TRACE(name);
+    const timespec old[2] = {{1'000'000'000, 5}, {900'000'000, 6}};
+    ASSERT_WORKS(::utimensat(AT_FDCWD, at(name).c_str(), old, 0));
+    const struct stat before = stat_of(name);
+    EXPECT_EQ(1'000'000'000, before.st_atim.tv_sec);
+    read(name);
+    const struct stat once = stat_of(name);
+    EXPECT_GT(ns(once.st_atim), ns(before.st_ctim));
+    EXPECT_EQ(ns(once.st_mtim), ns(before.st_mtim));
+    EXPECT_EQ(ns(once.st_ctim), ns(before.st_ctim));
+    read(name);
+    EXPECT_EQ(ns(stat_of(name).st_atim), ns(once.st_atim));
+    const timespec changed[2] = {{0, UTIME_OMIT}, {5'000'000'000, 0}};
+    ASSERT_WORKS(::utimensat(AT_FDCWD, at(name).c_str(), changed, 0));
+    EXPECT_EQ(ns(stat_of(name).st_atim), ns(once.st_atim));
+    read(name);
+    EXPECT_GT(ns(stat_of(name).st_atim), ns(once.st_atim));
+  }
+}
+
+// Semantics 1.10.
+TEST_P(Attributes, a_descriptor_with_o_noatime_moves_no_access_time) {
+  put("f", "x");
+  const timespec old[2] = {{1'000'000'000, 5}, {1'000'000'000, 6}};
+  ASSERT_WORKS(::utimensat(AT_FDCWD, at("f").c_str(), old, 0));
+  {
+    const Descriptor file(at("f"), O_RDONLY | O_NOATIME);
+    char byte = 0;
+    EXPECT_EQ(1, ::read(file, &byte, 1));
+  }
+  EXPECT_EQ(1'000'000'000, stat_of("f").st_atim.tv_sec);
+}
+
 // --- extended attributes
 
 // Semantics 1.9.

@@ -45,6 +45,7 @@ Result<std::unique_ptr<MountedVolume>> MountedVolume::start(const std::filesyste
   TRY_ASSIGN(mounted->pages_, pages::open_page_store(page_options));
   volume::VolumeOptions volume_options;
   volume_options.intercept_silly_renames = options.intercept_silly_renames;
+  volume_options.access_times = volume::AccessTimePolicy::kRelative;
   TRY_ASSIGN(mounted->volume_,
              volume::Volume::open(*mounted->kv_, *mounted->pages_, system_clock(), volume_options, "mount-test"));
   TRY(mounted->volume_->set_rules_document(R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": ")" +
