@@ -307,22 +307,33 @@ class Persister::Impl {
     return oldest_ns >= now_ns ? 0 : now_ns - oldest_ns;
   }
 
+  // Those that are only looked at again do not count.
+  Result<bool> erases_left() {
+    std::optional<meta::EraseItem> after;
+    for (;;) {
+      TRY_ASSIGN(const auto items, names_.erases(kEndOfTime, options_.erase_batch, after));
+      if (items.empty()) return false;
+      if (!std::ranges::all_of(items, &meta::EraseItem::looked_at)) return true;
+      after = items.back();
+    }
+  }
+
   Result<std::string> what_is_left() {
     size_t queued = 0;
     for (const auto queue_class : kClasses) {
       TRY_ASSIGN(const auto entries, names_.queued(queue_class, kEndOfTime, std::nullopt, 1));
       queued += entries.size();
     }
-    TRY_ASSIGN(const auto erases, names_.erases(kEndOfTime, 1));
+    TRY_ASSIGN(const bool erases, erases_left());
     TRY_ASSIGN(const auto jobs, names_.tree_jobs(1));
     TRY_ASSIGN(const auto removals, names_.removals(InodeId{}, 1));
-    if (queued == 0 && erases.empty() && jobs.empty() && removals.empty()) return std::string();
+    if (queued == 0 && !erases && jobs.empty() && removals.empty()) return std::string();
     std::string left;
     const auto usage = names_.usage();
     if (queued != 0)
       left += usage ? std::to_string(usage->dirty_files) + " files (" + std::to_string(usage->dirty_bytes) + " bytes)"
                     : "files";
-    if (!erases.empty()) left += left.empty() ? "objects to erase" : ", objects to erase";
+    if (erases) left += left.empty() ? "objects to erase" : ", objects to erase";
     if (!jobs.empty()) left += left.empty() ? "moved directories" : ", moved directories";
     if (!removals.empty()) left += left.empty() ? "trees being removed" : ", trees being removed";
     return left;

@@ -36,6 +36,8 @@ struct PersistOptions {
   uint64_t part_bytes = 16ull << 20;                        // objects above go up in parts
   uint32_t parts_in_flight = 4;                             // of one object
   uint32_t erase_batch = 500;
+  // How long a store may go on with a request whose sender has died or given it up. 0: not at all.
+  Duration late_effect_max = std::chrono::seconds(10);
   // Whether applications keep the volume so busy that work nobody waits for stands back, for stand_back_max() at most. Called
   // often, by several threads. Empty: never.
   std::function<bool()> foreground_busy;
