@@ -1,4 +1,4 @@
-// serve, upgrade, mount, umount, mount-table, conf, status, fsck, version.
+// serve, upgrade, mount, umount, mount-table, conf, status, version.
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -53,12 +53,74 @@ void add_mount(CLI::App& app, Context& context) {
   CLI::App* mount = add_command(app, context, "mount", "Mount the volume of the running daemon", act);
   mount->add_option("mount_point", arguments->mount_point, "An empty directory; default: property fuse.mount.point");
 
-  add_command(app, context, "umount", "Unmount the volume; its daemon goes on persisting", [&context]() -> Outcome<> {
+}
+
+struct UnmountArguments {
+  bool drain = false;
+  uint64_t timeout_s = 0;
+};
+
+std::string text_of_left(const Json& left) {
+  std::string text = std::to_string(left.value("files", uint64_t{0})) + " files, " + size_text(left.value("bytes", uint64_t{0}));
+  if (left.value("erasures", false)) text += ", objects to erase";
+  if (left.value("moved_directories", false)) text += ", objects of moved directories";
+  if (left.value("removals", false)) text += ", trees being removed";
+  return text;
+}
+
+// What is left, and why.
+std::string report_of(const Json& answer) {
+  std::string text = "not everything is in the under store: " + text_of_left(answer["left"]) +
+                     ". It is durable here, and the daemon goes on with it";
+  for (const Json& store : answer["stores"])
+    text += "\n  " + store.value("path", "") + " (" + store.value("uri", "") + "): " + store.value("error", "");
+  for (const Json& item : answer["items"]) {
+    const std::string error = item.value("last_error", "");
+    text += "\n  " + item.value("path", "") + ": " + item.value("phase", "") + (error.empty() ? "" : ": " + error);
+  }
+  const uint64_t told = answer["items"].size();
+  if (const uint64_t files = answer["left"].value("files", uint64_t{0}); files > told)
+    text += "\n  ... and " + std::to_string(files - told) + " more, see `weir async-persist list`";
+  return text;
+}
+
+Outcome<> drain(Context& context, uint64_t timeout_s) {
+  TRY_ASSIGN(DaemonClient client, context.client());
+  net::Query query;
+  if (timeout_s != 0) query.push_back({"timeout_ms", std::to_string(timeout_s * 1'000)});
+  Json answer;
+  {
+    Progress progress;
+    TRY(client.lines("/v1/async-persist/drain", query, [&](const Json& line) {
+      if (const auto left = line.find("progress"); left != line.end()) {
+        progress.show("left: " + text_of_left(*left));
+      } else {
+        answer = line;
+      }
+    }));
+  }
+  if (context.json) print_json(answer);
+  if (answer.contains("drained")) return {};
+  if (answer.contains("not_drained")) return std::unexpected(Failure{ExitCode::kIncomplete, report_of(answer["not_drained"])});
+  return std::unexpected(Failure{ExitCode::kIncomplete, "the answer broke off; see the daemon's log"});
+}
+
+void add_unmount(CLI::App& app, Context& context) {
+  auto* arguments = arguments_of<UnmountArguments>(context);
+  const auto act = [=, &context]() -> Outcome<> {
     TRY_ASSIGN(DaemonClient client, context.client());
     TRY_ASSIGN(const Json answer, client.call(net::Method::kPost, "/v1/fuse/unmount"));
+    if (arguments->drain) return drain(context, arguments->timeout_s);
     if (context.json) print_json(answer);
     return {};
-  });
+  };
+  CLI::App* command = add_command(app, context, "umount", "Unmount the volume; its daemon goes on persisting", act);
+  CLI::Option* drain = command->add_flag(
+      "--drain", arguments->drain,
+      "Then wait until everything is in the under store. Exit code 4: it is not, and what is left and why is said");
+  command->add_option("--timeout", arguments->timeout_s, "Wait at most so many seconds; default: for ever")
+      ->needs(drain)
+      ->check(CLI::Range(1, 1'000'000'000));
 }
 
 struct UpgradeArguments {
@@ -294,93 +356,12 @@ void print_status(const Json& status) {
   print(table_text(rows));
 }
 
-struct FsckArguments {
-  std::string path = "/";
-  bool ufs = false;
-  bool foreign = false;
-};
-
-// A byte string of an answer, for people.
-std::string shown(const Json& item, const char* name) { return item.value(name, ""); }
-
-std::string line_of(const Json& discrepancy) {
-  std::string line = shown(discrepancy, "kind") + ":";
-  if (discrepancy.contains("path")) line += ' ' + shown(discrepancy, "path");
-  if (discrepancy.contains("inode")) line += " (inode " + std::to_string(discrepancy.value("inode", uint64_t{0})) + ")";
-  if (discrepancy.contains("key")) line += " object '" + shown(discrepancy, "key") + "'";
-  return line + ": expected " + shown(discrepancy, "expected") + ", found " + shown(discrepancy, "found") + '\n';
-}
-
-std::string line_of_summary(const Json& summary) {
-  const auto count = [&](const char* name) { return std::to_string(summary.value(name, uint64_t{0})); };
-  std::string line = (summary.value("discrepancies", uint64_t{0}) == 0 ? "clean: " : count("discrepancies") + " discrepancies: ") +
-                     count("names") + " names, " + count("inodes") + " inodes, " + count("local_files") +
-                     " local files, " + count("objects") + " objects; " + count("in_flight") + " in flight";
-  if (summary.value("unlisted_objects", uint64_t{0}) != 0) line += ", " + count("unlisted_objects") + " objects not listed yet";
-  if (summary.value("hidden_objects", uint64_t{0}) != 0) line += ", " + count("hidden_objects") + " hidden";
-  return line + '\n';
-}
-
-Outcome<> fsck(Context& context, const FsckArguments& arguments) {
-  TRY_ASSIGN(DaemonClient client, context.client());
-  net::Query query = {{"path", arguments.path}};
-  if (arguments.ufs || arguments.foreign) query.push_back({"ufs", "true"});
-  if (arguments.foreign) query.push_back({"foreign", "true"});
-  Json discrepancies = Json::array();
-  Json summary;
-  Json error;
-  {
-    Progress progress;
-    TRY(client.lines("/v1/fs/check", query, [&](const Json& line) {
-      if (const auto it = line.find("progress"); it != line.end()) {
-        progress.show(std::to_string(it->value("names", uint64_t{0})) + " names, " +
-                      std::to_string(it->value("objects", uint64_t{0})) + " objects, " +
-                      std::to_string(it->value("discrepancies", uint64_t{0})) + " discrepancies");
-      } else if (const auto found = line.find("discrepancy"); found != line.end()) {
-        if (context.json) {
-          discrepancies.push_back(*found);
-        } else {
-          progress.clear();
-          print(line_of(*found));
-        }
-      } else if (line.contains("summary")) {
-        summary = line["summary"];
-      } else if (line.contains("error")) {
-        error = line["error"];
-      }
-    }));
-  }
-  if (context.json) {
-    Json answer = {{"discrepancies", std::move(discrepancies)}};
-    if (!summary.is_null()) answer["summary"] = summary;
-    if (!error.is_null()) answer["error"] = error;
-    print_json(answer);
-  } else if (!summary.is_null()) {
-    print(line_of_summary(summary));
-  }
-  if (summary.is_null())
-    return std::unexpected(Failure{ExitCode::kIncomplete, "not completed: " + error.value("message", "the answer broke off")});
-  if (summary.value("discrepancies", uint64_t{0}) != 0) return std::unexpected(Failure{ExitCode::kFailed, ""});
-  return {};
-}
-
-void add_fsck(CLI::App& app, Context& context) {
-  auto* arguments = arguments_of<FsckArguments>(context);
-  CLI::App* command = add_command(app, context, "fsck",
-                                  "Check that metadata, local files and objects agree; repairs nothing. "
-                                  "Exit code 0: clean, 1: discrepancies, 4: not completed",
-                                  [=, &context] { return fsck(context, *arguments); });
-  command->add_option("path", arguments->path, "This and all below; default: the whole volume");
-  command->add_flag("--ufs", arguments->ufs, "Compare with the objects in the under store, too");
-  command->add_flag("--foreign", arguments->foreign,
-                    "As --ufs; objects of others that are not shown yet are discrepancies, too");
-}
-
 }  // namespace
 
 void add_admin_commands(CLI::App& app, Context& context) {
   add_serve(app, context);
   add_mount(app, context);
+  add_unmount(app, context);
   add_upgrade(app, context);
   add_mount_table(app, context);
   add_conf(app, context);
@@ -394,7 +375,6 @@ void add_admin_commands(CLI::App& app, Context& context) {
     }
     return {};
   });
-  add_fsck(app, context);
   add_command(app, context, "version", "Show the version of this program", [&context]() -> Outcome<> {
     if (context.json) {
       print_json(Json{{"version", context.parts.version}});

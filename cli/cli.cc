@@ -40,6 +40,7 @@ int run(int argc, char** argv, const LocalParts& parts) {
   add_pathconfig_commands(app, context);
   add_persist_commands(app, context);
   add_s3_commands(app, context);
+  add_upkeep_commands(app, context);
   // The library's one way to report is to throw.
   try {
     app.parse(argc, argv);

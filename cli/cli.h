@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -22,6 +23,17 @@ struct LocalParts {
   std::function<int(const Config&, Stay)> serve;                     // returns the exit code
   std::function<Result<std::string>(const Config&)> control_socket;  // of the daemon with this configuration
   std::function<std::string()> configuration_document;
+  // fsck of a volume that nobody serves; `line` gets each line of the control API's answer.
+  struct Check {
+    std::string path = "/";
+    bool ufs = false;
+    bool foreign = false;
+    bool repair = false;
+    bool dry_run = false;
+  };
+  std::function<Result<void>(const Config&, const Check&, const std::function<void(std::string_view line)>& line)> fsck;
+  // The archive of `support-bundle` where no daemon answers.
+  std::function<Result<std::string>(const Config&)> support_bundle;
   std::string version;
 };
 

@@ -42,6 +42,7 @@ void add_fs_commands(CLI::App& app, Context& context);
 void add_persist_commands(CLI::App& app, Context& context);
 void add_pathconfig_commands(CLI::App& app, Context& context);
 void add_s3_commands(CLI::App& app, Context& context);
-void add_admin_commands(CLI::App& app, Context& context);  // serve, upgrade, mount, umount, mount-table, conf, status, fsck, version
+void add_admin_commands(CLI::App& app, Context& context);  // serve, upgrade, mount, umount, mount-table, conf, status, version
+void add_upkeep_commands(CLI::App& app, Context& context);  // fsck, scrub, support-bundle
 
 }  // namespace weir::cli

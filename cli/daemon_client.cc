@@ -130,12 +130,12 @@ Outcome<nlohmann::ordered_json> DaemonClient::call(net::Method method, std::stri
   return json;
 }
 
-Outcome<> DaemonClient::download(std::string_view path, const net::Query& query, const Sink& sink) {
-  Transfer transfer{.sink = &sink};
+Outcome<> DaemonClient::download(std::string_view path, const net::Query& query, const Sink& sink, net::Method method) {
+  Transfer transfer{.method = method, .sink = &sink};
   return perform(transfer, path, query);
 }
 
-Outcome<> DaemonClient::lines(std::string_view path, const net::Query& query, const Line& line) {
+Outcome<> DaemonClient::lines(std::string_view path, const net::Query& query, const Line& line, net::Method method) {
   std::string waiting;
   return download(path, query, [&](std::span<const std::byte> piece) {
     waiting.append(reinterpret_cast<const char*>(piece.data()), piece.size());
@@ -149,7 +149,7 @@ Outcome<> DaemonClient::lines(std::string_view path, const net::Query& query, co
     }
     waiting.erase(0, begin);
     return true;
-  });
+  }, method);
 }
 
 Outcome<> DaemonClient::upload(std::string_view path, const net::Query& query, std::optional<uint64_t> bytes,

@@ -33,11 +33,12 @@ class DaemonClient {
 
   // Called with each piece; false ends the transfer. A body that was cut short is a failure.
   using Sink = std::function<bool(std::span<const std::byte>)>;
-  Outcome<> download(std::string_view path, const net::Query& query, const Sink& sink);
+  Outcome<> download(std::string_view path, const net::Query& query, const Sink& sink,
+                     net::Method method = net::Method::kGet);
 
   // A reply of one JSON object a line; called with each.
   using Line = std::function<void(const nlohmann::ordered_json&)>;
-  Outcome<> lines(std::string_view path, const net::Query& query, const Line& line);
+  Outcome<> lines(std::string_view path, const net::Query& query, const Line& line, net::Method method = net::Method::kGet);
 
   // Fills the buffer and returns the bytes; 0 at the end, nullopt gives up.
   using Source = std::function<std::optional<size_t>(std::span<std::byte>)>;

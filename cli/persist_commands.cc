@@ -81,6 +81,8 @@ void print_queue(const Json& stats) {
                      std::to_string(stats.value("errors_denied", uint64_t{0})) + " denied, " +
                      std::to_string(stats.value("errors_other", uint64_t{0})) + " other"},
   }));
+  for (const Json& store : stats["stores"])
+    print(store.value("path", "") + " takes nothing now: " + store.value("error", "") + '\n');
 }
 
 net::Query path_query(const std::string& path) {

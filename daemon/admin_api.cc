@@ -10,7 +10,10 @@
 
 #include "base/log.h"
 #include "daemon/api_reply.h"
+#include "daemon/fsck_lines.h"
+#include "daemon/line_reply.h"
 #include "daemon/metrics.h"
+#include "daemon/support_bundle.h"
 
 namespace weir::daemon {
 namespace {
@@ -83,10 +86,19 @@ Json json_of(const volume::Volume::MountPoint& mount) {
   add_bytes(json, "path", mount.path);
   json["uri"] = mount.uri;
   json["reachable"] = mount.reachable;
+  json["refused"] = mount.refused;
   json["error"] = mount.error;
   json["properties"] = mount.properties;
   json["conditional_put"] = mount.capabilities.conditional_put;
   return json;
+}
+
+Json json_of(const persist::LeftToDo& left) {
+  return {{"files", left.files},
+          {"bytes", left.bytes},
+          {"erasures", left.erasures},
+          {"moved_directories", left.moved_directories},
+          {"removals", left.removals}};
 }
 
 Json json_of(const FuseMount::Status& status) {
@@ -115,7 +127,8 @@ AdminApi::AdminApi(volume::Volume& volume, FuseMount& mount, LiveConfig& config,
       keeper_(keeper),
       clock_(clock),
       started_(clock.now()),
-      files_(volume, owner) {}
+      files_(volume, owner),
+      upkeep_(volume) {}
 
 net::Handler AdminApi::handler(Rights rights) {
   return [this, rights](net::ServerRequest& request) { return handle(request, rights); };
@@ -127,7 +140,8 @@ struct AdminApi::Route {
   Rights needs;
   std::variant<net::ServerResponse (AdminApi::*)(net::ServerRequest&),
                net::ServerResponse (FileRequests::*)(net::ServerRequest&),
-               net::ServerResponse (KeyRequests::*)(net::ServerRequest&)>
+               net::ServerResponse (KeyRequests::*)(net::ServerRequest&),
+               net::ServerResponse (UpkeepRequests::*)(net::ServerRequest&)>
       answer;
 };
 
@@ -149,6 +163,7 @@ const AdminApi::Route AdminApi::kRoutes[] = {
     {net::Method::kPost, "/v1/fs/symlink", Rights::kFull, &FileRequests::make_symlink},
     {net::Method::kGet, "/v1/fs/usage", Rights::kFull, &FileRequests::usage},
     {net::Method::kGet, "/v1/fs/check", Rights::kFull, &FileRequests::check},
+    {net::Method::kPost, "/v1/fs/check", Rights::kFull, &FileRequests::check},
     {net::Method::kGet, "/v1/conf", Rights::kFull, &AdminApi::show_config},
     {net::Method::kPut, "/v1/conf", Rights::kFull, &AdminApi::set_config},
     {net::Method::kGet, "/v1/pathconfig", Rights::kFull, &AdminApi::show_rules},
@@ -157,6 +172,7 @@ const AdminApi::Route AdminApi::kRoutes[] = {
     {net::Method::kGet, "/v1/async-persist/list", Rights::kFull, &AdminApi::list_waiting},
     {net::Method::kGet, "/v1/async-persist/stat", Rights::kFull, &AdminApi::show_waiting},
     {net::Method::kPost, "/v1/async-persist/retry", Rights::kFull, &AdminApi::retry_waiting},
+    {net::Method::kGet, "/v1/async-persist/drain", Rights::kFull, &AdminApi::drain},
     {net::Method::kGet, "/v1/mounts", Rights::kFull, &AdminApi::list_mounts},
     {net::Method::kPost, "/v1/mounts", Rights::kFull, &AdminApi::add_mount},
     {net::Method::kDelete, "/v1/mounts", Rights::kFull, &AdminApi::remove_mount},
@@ -165,6 +181,9 @@ const AdminApi::Route AdminApi::kRoutes[] = {
     {net::Method::kDelete, "/v1/s3/keys", Rights::kFull, &KeyRequests::remove},
     {net::Method::kPost, "/v1/fuse/mount", Rights::kFull, &AdminApi::mount_fuse},
     {net::Method::kPost, "/v1/fuse/unmount", Rights::kFull, &AdminApi::unmount_fuse},
+    {net::Method::kGet, "/v1/scrub", Rights::kFull, &UpkeepRequests::last_scrub},
+    {net::Method::kPost, "/v1/scrub", Rights::kFull, &UpkeepRequests::scrub},
+    {net::Method::kGet, "/v1/support-bundle", Rights::kFull, &AdminApi::support_bundle},
     {net::Method::kPost, "/v1/upgrade", Rights::kFull, &AdminApi::upgrade},
 };
 
@@ -178,7 +197,8 @@ net::ServerResponse AdminApi::handle(net::ServerRequest& request, Rights rights)
       return error_reply(Error(ErrorCode::kPermission, "only on the control socket"));
     if (const auto* own = std::get_if<0>(&route.answer)) return (this->**own)(request);
     if (const auto* of_files = std::get_if<1>(&route.answer)) return (files_.**of_files)(request);
-    return (keys_.*std::get<2>(route.answer))(request);
+    if (const auto* of_keys = std::get_if<2>(&route.answer)) return (keys_.**of_keys)(request);
+    return (upkeep_.*std::get<3>(route.answer))(request);
   }
   return error_reply(path_known ? Error(ErrorCode::kNotSupported, "no such method for " + request.path)
                                 : Error(ErrorCode::kNotFound, "there is nothing at " + request.path));
@@ -197,6 +217,7 @@ net::ServerResponse AdminApi::metrics(net::ServerRequest&) {
                                   .fuse = server == nullptr ? nullptr : &server->statistics(),
                                   .s3 = s3 == nullptr ? nullptr : &s3->server().statistics(),
                                   .s3_connections = s3 == nullptr ? 0 : s3->server().connections(),
+                                  .mounts = volume_.mount_points().value_or(std::vector<volume::Volume::MountPoint>{}),
                                   .version = version(),
                                   .uptime_seconds = uptime.count()}),
                     "text/plain; version=0.0.4");
@@ -320,7 +341,11 @@ net::ServerResponse AdminApi::list_waiting(net::ServerRequest& request) {
 
 net::ServerResponse AdminApi::show_waiting(net::ServerRequest& request) {
   const std::string* path = request.parameter("path");
-  if (path == nullptr) return json_reply(json_of(volume_.persister().stats()));
+  if (path == nullptr) {
+    Json json = json_of(volume_.persister().stats());
+    json["stores"] = stores_away();
+    return json_reply(json);
+  }
   const auto status = volume_.status(*path);
   if (!status) return error_reply(status.error());
   return reply_to(volume_.persister().item(status->attributes.inode), [&](const auto& item) {
@@ -330,6 +355,39 @@ net::ServerResponse AdminApi::show_waiting(net::ServerRequest& request) {
     json["state"] = meta::name_of(status->state);
     json["phase"] = "NONE";
     return json;
+  });
+}
+
+Json AdminApi::stores_away() {
+  Json stores = Json::array();
+  const auto mounts = volume_.mount_points();
+  if (!mounts) return stores;
+  for (const auto& mount : *mounts) {
+    if (!mount.error.empty()) stores.push_back(json_of(mount));
+  }
+  return stores;
+}
+
+net::ServerResponse AdminApi::drain(net::ServerRequest& request) {
+  constexpr size_t kItemsTold = 20;
+  int64_t timeout_ms = -1;
+  if (const std::string* text = request.parameter("timeout_ms")) {
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), timeout_ms);
+    if (error != std::errc{} || end != text->data() + text->size() || timeout_ms < 0)
+      return error_reply(Error(ErrorCode::kInvalid, "parameter \"timeout_ms\" is no number"));
+  }
+  return line_reply([this, timeout_ms](LineReply& lines) -> Result<void> {
+    const Deadline deadline = timeout_ms < 0 ? Deadline::never() : Deadline::after(std::chrono::milliseconds(timeout_ms));
+    persist::LeftToDo left;
+    const auto drained = volume_.persister().drain(deadline, [&](const persist::LeftToDo& now) {
+      left = now;
+      return lines.progress([&] { return json_of(now); });
+    });
+    if (drained) return lines.put("drained", Json::object());
+    Json why{{"error", json_of(drained.error())}, {"left", json_of(left)}, {"stores", stores_away()}, {"items", Json::array()}};
+    if (const auto items = volume_.persister().list(kItemsTold))
+      for (const persist::QueueItem& item : *items) why["items"].push_back(json_of(item));
+    return lines.put("not_drained", std::move(why));
   });
 }
 
@@ -387,6 +445,52 @@ net::ServerResponse AdminApi::unmount_fuse(net::ServerRequest&) {
   const Duration patience = config_.snapshot().duration("shutdown.grace.period");
   const auto unmounted = mount_.unmount(Deadline::after(patience));
   return reply_to(unmounted);
+}
+
+std::string AdminApi::short_check() {
+  constexpr Duration kPatience = std::chrono::seconds(30);
+  constexpr size_t kDiscrepanciesMax = 1'000;
+  const Deadline deadline = Deadline::after(kPatience);
+  std::string text;
+  size_t told = 0;
+  LineReply lines([&](std::string_view line) -> Result<void> {
+    if (line.starts_with("{\"progress\"") || ++told > kDiscrepanciesMax) return {};
+    text += line;
+    return {};
+  });
+  (void)report_fsck(lines, [&](const volume::FsckListener& listener) {
+    return volume_.fsck({}, {.discrepancy = listener.discrepancy,
+                             .progress = [&](const volume::FsckSummary&) { return !deadline.expired(); }});
+  });
+  return text;
+}
+
+net::ServerResponse AdminApi::support_bundle(net::ServerRequest& request) {
+  const auto make = [&]() -> Result<std::vector<std::byte>> {
+    const Properties properties = config_.snapshot();
+    BundleSources sources{.properties = properties};
+    const auto add = [&](const char* name, const net::ServerResponse& reply) { sources.documents.emplace_back(name, reply.body); };
+    net::ServerRequest plain{.method = net::Method::kGet, .path = request.path, .query = {}, .headers = {}, .body = request.body};
+    add("status.json", status(plain));
+    add("metrics.txt", metrics(plain));
+    add("mounts.json", list_mounts(plain));
+    add("pathconfig.json", show_rules(plain));
+    add("async-persist-stat.json", show_waiting(plain));
+    plain.query = {{"max", "1000"}};
+    add("async-persist-list.json", list_waiting(plain));
+    sources.documents.emplace_back("fsck.jsonl", short_check());
+    TRY_ASSIGN(sources.secrets, volume_.mount_secrets());
+    std::vector<std::byte> archive;
+    TRY(write_support_bundle(sources, [&](std::span<const std::byte> bytes) -> Result<void> {
+      archive.insert(archive.end(), bytes.begin(), bytes.end());
+      return {};
+    }));
+    return archive;
+  };
+  const auto archive = make();
+  if (!archive) return error_reply(archive.error());
+  return {.headers = {{"Content-Type", "application/gzip"}},
+          .body = std::string(reinterpret_cast<const char*>(archive->data()), archive->size())};
 }
 
 net::ServerResponse AdminApi::upgrade(net::ServerRequest& request) {

@@ -11,15 +11,19 @@
 //     GET  /v1/pathconfig/test?path=
 //     GET  /v1/async-persist/list[?max=], /v1/async-persist/stat[?path=]
 //     POST /v1/async-persist/retry[?path=]
+//     GET  /v1/async-persist/drain[?timeout_ms=]   lines: progress, then drained or not_drained with what is left and why
 //     GET, POST ?path=&uri= {properties}, DELETE ?path=   /v1/mounts
+//     *    /v1/scrub            daemon/upkeep_requests.h
 //     *    /v1/s3/keys          daemon/key_requests.h
 //     POST /v1/fuse/mount[?mount_point=], /v1/fuse/unmount
+//     GET  /v1/support-bundle   daemon/support_bundle.h
 //     POST /v1/upgrade?binary=  the answer comes first; then another process serves
 //
 // Errors: daemon/api_reply.h. Threads: handlers may be called concurrently.
 #pragma once
 
 #include <atomic>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
@@ -30,6 +34,7 @@
 #include "daemon/key_requests.h"
 #include "daemon/live_config.h"
 #include "daemon/s3_endpoint.h"
+#include "daemon/upkeep_requests.h"
 #include "net/http_server.h"
 #include "volume/volume.h"
 
@@ -70,6 +75,9 @@ class AdminApi {
   net::ServerResponse test_rules(net::ServerRequest& request);
   net::ServerResponse list_waiting(net::ServerRequest& request);
   net::ServerResponse show_waiting(net::ServerRequest& request);
+  net::ServerResponse drain(net::ServerRequest& request);
+  // The mount points whose stores take nothing now, and why.
+  nlohmann::ordered_json stores_away();
   net::ServerResponse retry_waiting(net::ServerRequest& request);
   net::ServerResponse list_mounts(net::ServerRequest& request);
   net::ServerResponse add_mount(net::ServerRequest& request);
@@ -77,6 +85,9 @@ class AdminApi {
   net::ServerResponse mount_fuse(net::ServerRequest& request);
   net::ServerResponse unmount_fuse(net::ServerRequest& request);
   net::ServerResponse upgrade(net::ServerRequest& request);
+  net::ServerResponse support_bundle(net::ServerRequest& request);
+  // A short fsck of the metadata and the local files, as text.
+  std::string short_check();
 
   volume::Volume& volume_;
   FuseMount& mount_;
@@ -86,6 +97,7 @@ class AdminApi {
   const TimePoint started_;
   FileRequests files_;
   KeyRequests keys_;
+  UpkeepRequests upkeep_;
   std::atomic<S3Endpoint*> s3_{nullptr};
   std::atomic<uint16_t> admin_port_{0};
 };

@@ -56,14 +56,20 @@ net::ServerResponse json_reply(const nlohmann::ordered_json& body, int status) {
           .body = body.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n'};
 }
 
-net::ServerResponse error_reply(const Error& error) {
-  nlohmann::ordered_json body;
-  body["error"]["code"] = name_of(error.code());
+nlohmann::ordered_json json_of(const Error& error) {
+  nlohmann::ordered_json json;
+  json["code"] = name_of(error.code());
   std::string message = error.to_string();
   // The code has a member of its own.
   const std::string prefix = std::string(name_of(error.code())) + ": ";
   if (message.starts_with(prefix)) message.erase(0, prefix.size());
-  body["error"]["message"] = message;
+  json["message"] = message;
+  return json;
+}
+
+net::ServerResponse error_reply(const Error& error) {
+  nlohmann::ordered_json body;
+  body["error"] = json_of(error);
   return json_reply(body, status_of(error.code()));
 }
 

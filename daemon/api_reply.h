@@ -17,6 +17,9 @@ net::ServerResponse json_reply(const nlohmann::ordered_json& body, int status = 
 net::ServerResponse error_reply(const Error& error);
 net::ServerResponse text_reply(std::string text, std::string_view content_type);
 
+// {"code": "NOT_FOUND", "message": "..."}
+nlohmann::ordered_json json_of(const Error& error);
+
 void add_bytes(nlohmann::ordered_json& object, std::string_view name, std::string_view bytes);
 
 // An empty object for success.

@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "daemon/api_reply.h"
+#include "daemon/fsck_lines.h"
+#include "daemon/line_reply.h"
 #include "net/encoding.h"
 
 namespace weir::daemon {
@@ -94,75 +96,12 @@ Result<void> copy_bytes(volume::OpenFile& from, volume::OpenFile& to) {
   }
 }
 
-Json json_of(const volume::FsckSummary& summary) {
-  return {{"inodes", summary.inodes},
-          {"names", summary.names},
-          {"local_files", summary.local_files},
-          {"objects", summary.objects},
-          {"in_flight", summary.in_flight},
-          {"unlisted_objects", summary.unlisted_objects},
-          {"hidden_objects", summary.hidden_objects},
-          {"discrepancies", summary.discrepancies}};
-}
-
 Json json_of(const volume::TreeUsage& usage) {
   return {{"files", usage.files},
           {"directories", usage.directories},
           {"bytes", usage.bytes},
           {"cached_bytes", usage.cached_bytes}};
 }
-
-Json json_of(const meta::Discrepancy& discrepancy) {
-  Json json;
-  json["kind"] = discrepancy.kind;
-  if (!discrepancy.path.empty()) add_bytes(json, "path", discrepancy.path);
-  if (discrepancy.inode != InodeId{}) json["inode"] = discrepancy.inode.value();
-  if (!discrepancy.key.empty()) add_bytes(json, "key", discrepancy.key);
-  add_bytes(json, "expected", discrepancy.expected);
-  add_bytes(json, "found", discrepancy.found);
-  return json;
-}
-
-Json json_of(const Error& error) { return {{"code", name_of(error.code())}, {"message", error.to_string()}}; }
-
-// A reply of one JSON object a line.
-class Lines {
- public:
-  explicit Lines(net::ResponseBody& body) : body_(body) {}
-
-  void put(const char* name, Json value) {
-    Json line;
-    line[name] = std::move(value);
-    const std::string text = line.dump(-1, ' ', false, Json::error_handler_t::replace) + '\n';
-    if (written_) written_ = body_.write(std::as_bytes(std::span(text)));
-  }
-  // Now and then; false once the client is gone.
-  template <typename Value>
-  bool progress(const Value& value) {
-    const TimePoint now = system_clock().now();
-    if (now >= due_) {
-      put("progress", json_of(value));
-      due_ = now + kInterval;
-    }
-    return written_.has_value();
-  }
-  // The last line: what it came to.
-  template <typename Value>
-  Result<void> finish(const char* name, const Result<Value>& result) {
-    if (result) {
-      put(name, json_of(*result));
-    } else {
-      put("error", json_of(result.error()));
-    }
-    return written_;
-  }
-
- private:
-  static constexpr Duration kInterval = std::chrono::milliseconds(200);
-  net::ResponseBody& body_;
-  Result<void> written_;
-  TimePoint due_{};
-};
 
 bool flag_parameter(const net::ServerRequest& request, std::string_view name) {
   const std::string* text = request.parameter(name);
@@ -455,32 +394,28 @@ net::ServerResponse FileRequests::usage(net::ServerRequest& request) {
   if (!path) return error_reply(path.error());
   if (const auto there = volume_.resolve(*path); !there) return error_reply(there.error());
   const auto cached = flag_parameter(request, "cached") ? volume::CachedBytes::kCounted : volume::CachedBytes::kIgnored;
-  net::ServerResponse response{.headers = {{"Content-Type", "application/jsonl"}}};
-  response.stream = [this, path = *path, cached](net::ResponseBody& body) {
-    Lines lines(body);
-    const auto usage = volume_.tree_usage(
-        path, cached, [&](const volume::TreeUsage& so_far) { return lines.progress(so_far); });
-    return lines.finish("usage", usage);
-  };
-  return response;
+  return line_reply([this, path = *path, cached](LineReply& lines) {
+    const auto usage = volume_.tree_usage(path, cached, [&](const volume::TreeUsage& so_far) {
+      return lines.progress([&] { return json_of(so_far); });
+    });
+    return usage ? lines.put("usage", json_of(*usage)) : lines.put("error", json_of(usage.error()));
+  });
 }
 
 net::ServerResponse FileRequests::check(net::ServerRequest& request) {
   const auto path = path_parameter(request);
   if (!path) return error_reply(path.error());
   if (const auto there = volume_.resolve(*path); !there) return error_reply(there.error());
+  const bool dry_run = flag_parameter(request, "dry_run");
   volume::FsckOptions options{.path = *path,
                               .ufs = flag_parameter(request, "ufs"),
-                              .foreign_objects = flag_parameter(request, "foreign")};
-  net::ServerResponse response{.headers = {{"Content-Type", "application/jsonl"}}};
-  response.stream = [this, options](net::ResponseBody& body) {
-    Lines lines(body);
-    const auto summary = volume_.fsck(
-        options, {.discrepancy = [&](const meta::Discrepancy& found) { lines.put("discrepancy", json_of(found)); },
-                  .progress = [&](const volume::FsckSummary& so_far) { return lines.progress(so_far); }});
-    return lines.finish("summary", summary);
-  };
-  return response;
+                              .foreign_objects = flag_parameter(request, "foreign"),
+                              .repair = dry_run                                ? volume::FsckRepair::kDryRun
+                                        : request.method == net::Method::kPost ? volume::FsckRepair::kYes
+                                                                               : volume::FsckRepair::kNo};
+  return line_reply([this, options](LineReply& lines) {
+    return report_fsck(lines, [&](const volume::FsckListener& listener) { return volume_.fsck(options, listener); });
+  });
 }
 
 }  // namespace weir::daemon

@@ -124,10 +124,35 @@ void write_persist(MetricsWriter& out, const persist::PersistStats& stats) {
   out.counter("weir_persist_conflicts_total", "Objects of others that were kept under another name.", stats.conflicts);
   out.counter("weir_persist_changed_while_uploading_total", "Uploads not published because the file changed.",
               stats.changed_while_uploading);
+  out.counter("weir_persist_aborted_uploads_total", "Multipart uploads of the volume that nobody would have completed.",
+              stats.aborted_uploads);
+  out.counter("weir_persist_erased_leftovers_total", "Objects of the volume that nobody owned.", stats.erased_leftovers);
   out.family("weir_persist_errors_total", "counter", "Failed attempts to persist, by cause.");
   out.sample("cause=\"unavailable\"", stats.errors_unavailable);
   out.sample("cause=\"denied\"", stats.errors_denied);
   out.sample("cause=\"other\"", stats.errors_other);
+}
+
+// Quoted, as Prometheus wants label values.
+std::string label_text(std::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    if (c == '\n') {
+      quoted += "\\n";
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + '"';
+}
+
+void write_stores(MetricsWriter& out, const std::vector<volume::Volume::MountPoint>& mounts) {
+  if (mounts.empty()) return;
+  out.family("weir_under_store_available", "gauge", "1 while the under store of a mount point answers.");
+  for (const auto& mount : mounts) out.sample("mount=" + label_text(mount.path), mount.reachable ? 1 : 0);
+  out.family("weir_under_store_refused", "gauge", "1 while it refuses the volume: credentials, policy, or no bucket.");
+  for (const auto& mount : mounts) out.sample("mount=" + label_text(mount.path), mount.refused ? 1 : 0);
 }
 
 void write_pages(MetricsWriter& out, const pages::PageStoreUsage& usage) {
@@ -153,6 +178,7 @@ std::string metrics_text(const MetricsSources& sources) {
   if (sources.s3 != nullptr) write_s3(out, *sources.s3, sources.s3_connections);
   const volume::VolumeStatistics& volume = sources.volume;
   write_persist(out, volume.persist);
+  write_stores(out, sources.mounts);
   write_pages(out, volume.pages);
   out.counter("weir_cache_hit_bytes_total", "Bytes read through the daemon that were present locally.",
               volume.cache_hit_bytes);
@@ -164,6 +190,18 @@ std::string metrics_text(const MetricsSources& sources) {
               volume.tree_entries_removed);
   out.gauge("weir_open_files", "Files held open.", volume.open_files);
   out.gauge("weir_hidden_objects", "Objects that no path can show; see `weir fs ls --hidden`.", volume.hidden_objects);
+  out.family("weir_leftovers_total", "counter", "What ended writers and starts left behind, and was cleaned up.");
+  out.sample("kind=\"orphan\"", volume.leftovers.orphans);
+  out.sample("kind=\"writer\"", volume.leftovers.writers);
+  out.sample("kind=\"local_file\"", volume.leftovers.local_files);
+  out.sample("kind=\"upload\"", volume.leftovers.uploads);
+  out.gauge("weir_scrub_running", "1 while the local files are scrubbed.", volume.scrub.running ? 1 : 0);
+  out.counter("weir_scrub_runs_total", "Scrubs that were completed.", volume.scrub.runs);
+  out.counter("weir_scrub_bytes_total", "Bytes of local files read to be scrubbed.", volume.scrub.bytes);
+  out.family("weir_scrub_bad_files_total", "counter", "Local files that scrubs found rotten or unreadable, by what was done.");
+  out.sample("verdict=\"dropped\"", volume.scrub.dropped_files);
+  out.sample("verdict=\"quarantined\"", volume.scrub.quarantined_files);
+  out.sample("verdict=\"unreadable\"", volume.scrub.unreadable_files);
   out.gauge("weir_kv_disk_bytes", "Size of the metadata store.", volume.kv.disk_bytes);
   out.gauge("weir_kv_memory_bytes", "Memory that the metadata store takes.", volume.kv.memory_bytes);
   return out.take();

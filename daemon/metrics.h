@@ -3,6 +3,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "fuse/statistics.h"
 #include "s3/statistics.h"
@@ -15,6 +16,7 @@ struct MetricsSources {
   const fuse::Statistics* fuse = nullptr;  // null: never mounted
   const s3::Statistics* s3 = nullptr;      // null: no endpoint
   uint64_t s3_connections = 0;
+  std::vector<volume::Volume::MountPoint> mounts;
   std::string_view version;
   double uptime_seconds = 0;
 };

@@ -46,8 +46,9 @@ constexpr std::array kTable = {
     Property{"worker.write.cache.async.persist.retry.max.interval", kDuration, "1h",
              "Failed uploads are tried again for ever, at growing intervals up to this one."},
     Property{"write.cache.async.file.check.period", kDuration, "10min",
-             "How often leftovers of writers that are gone are looked for."},
-    Property{"write.cache.async.check.orphan.timeout", kDuration, "1h", kNoEffectKnownWriters},
+             "How often leftovers of writers and uploads that are gone are looked for."},
+    Property{"write.cache.async.check.orphan.timeout", kDuration, "1h",
+             "Multipart uploads and parked objects of the volume that nobody needs are removed from the under store once they are older."},
     Property{"worker.mark.writing.files.duration", kDuration, "10min", kNoEffectKnownWriters},
 
     // the page store
@@ -57,6 +58,10 @@ constexpr std::array kTable = {
     Property{"worker.page.store.pinned.file.capacity.limit.ratio", kRatio, "0.3",
              "The part of the capacity that files may take which are not persisted. At the limit writes fail with ENOSPC."},
     Property{"worker.page.store.soft.mark.ratio", kRatio, "0.8", "Above this part of the limit writers are slowed down."},
+    Property{"page.store.scrub.bandwidth", kSize, "64MiB",
+             "Bytes per second that `weir scrub` reads of the local files. 0: no limit."},
+    Property{"page.store.scrub.period", kDuration, "-1",
+             "How often all local files are read by themselves and compared with their checksums. -1: only by `weir scrub`."},
 
     // metadata
     Property{"metadata.sync.interval", kDuration, "10s",

@@ -37,6 +37,7 @@ enum Table : char {
   kObjectParts = 'd',
   kDirectory = 'a',
   kLoggedBody = 'k',
+  kUpkeep = 'e',
 };
 
 // The second byte of keys of table `a`.
@@ -45,6 +46,12 @@ enum DirectoryTable : char {
   kSubdirectory = 'd',
   kFiles = 'f',
   kChanged = 't',
+};
+
+// The second byte of keys of table `e`.
+enum UpkeepTable : char {
+  kRepaired = 'r',
+  kExpectedUpload = 'u',
 };
 
 template <typename T>
@@ -287,6 +294,28 @@ std::string object_upload_part_key(uint64_t upload, uint32_t number) {
 }
 KeyRange object_upload_part_range(uint64_t upload) { return prefix_range(id_key(kObjectUploadPart, upload)); }
 KeyRange object_upload_part_range() { return table_range(kObjectUploadPart); }
+
+std::string repaired_key(int64_t time_ns, std::string_view key) {
+  std::string row{kUpkeep, kRepaired};
+  append_be(row, static_cast<uint64_t>(time_ns));
+  row += key;
+  return row;
+}
+KeyRange repaired_range() { return prefix_range(std::string{kUpkeep, kRepaired}); }
+
+std::string expected_upload_key(MountId mount, std::string_view object_key) {
+  std::string row{kUpkeep, kExpectedUpload};
+  append_be(row, mount.value());
+  row += object_key;
+  return row;
+}
+KeyRange expected_upload_range() { return prefix_range(std::string{kUpkeep, kExpectedUpload}); }
+Result<ExpectedUploadEntry> parse_expected_upload_key(std::string_view key) {
+  constexpr size_t kHead = 6;
+  if (key.size() < kHead) return fail(ErrorCode::kCorrupt, "expected upload's key of the wrong length");
+  return ExpectedUploadEntry{.mount = MountId(static_cast<uint32_t>(read_be(key.substr(2, 4)))),
+                             .object_key = std::string(key.substr(kHead))};
+}
 
 std::string mount_key(MountId mount) { return mount_name_key(kMount, mount, {}); }
 KeyRange mount_range() { return table_range(kMount); }

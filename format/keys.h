@@ -137,6 +137,18 @@ std::string object_upload_part_key(uint64_t upload, uint32_t number);
 KeyRange object_upload_part_range(uint64_t upload);
 KeyRange object_upload_part_range();
 
+// A row that a repair took out or wrote over: its key, and its value as the value.
+std::string repaired_key(int64_t time_ns, std::string_view key);
+KeyRange repaired_range();
+// A key under which a multipart upload of ours may have been begun.
+std::string expected_upload_key(MountId mount, std::string_view object_key);
+KeyRange expected_upload_range();
+struct ExpectedUploadEntry {
+  MountId mount;
+  std::string object_key;
+};
+Result<ExpectedUploadEntry> parse_expected_upload_key(std::string_view key);
+
 std::string mount_key(MountId mount);
 KeyRange mount_range();
 

@@ -25,7 +25,9 @@ std::string text_of(std::string_view name, InodeId directory) {
 // The rows of one snapshot against each other.
 class Looker {
  public:
-  Looker(kv::Txn& txn, Check::Look& look) : tables_(txn, 0), look_(look) {}
+  // kSerializable: what it reads takes part in the transaction's conflicts, but for the entries that sums are made of: what is
+  // wrong with a sum is the same whoever comes and goes meanwhile.
+  Looker(kv::Txn& txn, Check::Look& look, kv::Isolation isolation) : tables_(txn, 0), isolation_(isolation), look_(look) {}
 
   // Damaged records are findings; what cannot be read at all is an error.
   Result<void> row(const std::string& key, const std::string& value) {
@@ -35,7 +37,10 @@ class Looker {
     const auto looked = (this->*known->second)(key, value);
     if (looked) return {};
     if (looked.error() != ErrorCode::kCorrupt && looked.error() != ErrorCode::kNotSupported) return looked;
-    return report({.kind = "damaged_record", .expected = "a record that can be read", .found = looked.error().to_string()});
+    // A record of a later version is no rubbish, and a mount point is made by nobody else.
+    const bool rubbish = looked.error() == ErrorCode::kCorrupt && key.front() != format::mount_range().begin[0];
+    return report({.kind = "damaged_record", .expected = "a record that can be read", .found = looked.error().to_string()},
+                  rubbish ? take_out(row_, "the record") : Remedy());
   }
 
  private:
@@ -82,7 +87,7 @@ class Looker {
   };
 
   Result<bool> has(const std::string& key) {
-    TRY_ASSIGN(const auto value, tables_.txn().get(key, kSnapshot));
+    TRY_ASSIGN(const auto value, tables_.txn().get(key, isolation_));
     return value.has_value();
   }
 
@@ -91,7 +96,7 @@ class Looker {
     if (const auto it = places_.find(directory); it != places_.end()) return it->second;
     Place place{.detached = true};
     TRY_ASSIGN(const auto inode, depth > kDepthMax ? Result<std::optional<Inode>>(std::nullopt)
-                                                   : tables_.find_inode(directory, kSnapshot));
+                                                   : tables_.find_inode(directory, isolation_));
     if (inode && inode->links() != 0) {
       const InodeId parent(inode->parent());
       TRY_ASSIGN(place, place_of(parent, depth + 1));
@@ -116,19 +121,53 @@ class Looker {
     return place.detached ? "" : place.path + inode.name();
   }
 
-  Result<void> report(Discrepancy discrepancy) {
-    look_.findings.push_back({row_, std::move(discrepancy)});
+  Result<void> report(Discrepancy discrepancy, Remedy remedy = {}) {
+    discrepancy.remedy = remedy.does;
+    look_.findings.push_back({row_, std::move(discrepancy), std::move(remedy)});
     return {};
   }
   Result<void> report(const Inode& inode, std::string_view kind, std::string expected, std::string found,
-                      std::string key = {}) {
+                      Remedy remedy = {}, std::string key = {}) {
     TRY_ASSIGN(std::string path, path_of(inode));
     return report({.kind = kind,
                    .path = std::move(path),
                    .inode = InodeId(inode.id()),
                    .key = std::move(key),
                    .expected = std::move(expected),
-                   .found = std::move(found)});
+                   .found = std::move(found)},
+                  std::move(remedy));
+  }
+  Remedy take_row_out() const { return take_out(row_, "the row"); }
+
+  // Where what has no place is put: in the mount point that it has to do with.
+  Result<MountId> mount_for(const Inode& inode) {
+    for (const uint32_t mount : {inode.home().mount(), inode.claimed_mount(), inode.lower().mount(), inode.link_mount()})
+      if (mount != 0) return MountId(mount);
+    TRY_ASSIGN(const Place place, place_of(InodeId(inode.parent())));
+    if (place.mount != MountId{}) return place.mount;
+    const auto range = format::mount_range();
+    TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.rows_max = 1, .isolation = isolation_}));
+    if (page.rows.empty()) return MountId{};
+    TRY_ASSIGN(const auto mount, format::decode<format::Mount>(page.rows.front().value));
+    return MountId(mount.id());
+  }
+  Result<Remedy> lost_and_found(const Inode& inode, const std::string& stray = {}) {
+    TRY_ASSIGN(const MountId mount, mount_for(inode));
+    if (mount == MountId{} || is_further_name(inode)) return Remedy();
+    return move_to_lost_found(InodeId(inode.id()), mount, stray);
+  }
+  // Whether `directory` is one that a path leads to.
+  Result<bool> takes_names(InodeId directory) {
+    TRY_ASSIGN(const auto inode, tables_.find_inode(directory, isolation_));
+    if (!inode || !is_directory(*inode)) return false;
+    TRY_ASSIGN(const Place place, place_of(directory));
+    return !place.detached;
+  }
+  // The name that the inode says it has leads nowhere, or elsewhere.
+  Result<Remedy> for_missing_name(const Inode& inode, const std::optional<format::Dentry>& there) {
+    TRY_ASSIGN(const bool room, takes_names(InodeId(inode.parent())));
+    if (!there && room) return put_name_back(inode);
+    return lost_and_found(inode);
   }
 
   // --- inodes
@@ -137,7 +176,7 @@ class Looker {
     TRY_ASSIGN(auto inode, format::decode<Inode>(value));
     const bool further = is_further_name(inode);
     if (further) {
-      TRY_ASSIGN(const auto joined, tables_.find_record(InodeId(inode.id()), kSnapshot));
+      TRY_ASSIGN(const auto joined, tables_.find_record(InodeId(inode.id()), isolation_));
       if (joined) inode = *joined;
     }
     const InodeId id(inode.id());
@@ -168,31 +207,53 @@ class Looker {
     const Inode& record = seen.inode;
     const InodeId inode(record.link_of());
     const InodeId parent(record.parent());
-    TRY_ASSIGN(const auto value, tables_.txn().get(format::further_name_key(inode, parent, record.name()), kSnapshot));
+    TRY_ASSIGN(const auto value, tables_.txn().get(format::further_name_key(inode, parent, record.name()), isolation_));
     format::FurtherName row;
     if (value) {
       TRY_ASSIGN(row, format::decode<format::FurtherName>(*value));
     }
     if (row.record() != record.id())
-      TRY(report(record, "further_name_stray", "its inode knows the name " + text_of(record.name(), parent), "it does not"));
+    {
+      format::FurtherName wanted;
+      wanted.set_record(record.id());
+      TRY(report(record, "further_name_stray", "its inode knows the name " + text_of(record.name(), parent), "it does not",
+                 value ? Remedy()
+                       : put_row(format::further_name_key(inode, parent, record.name()), format::encode(wanted), "the row")));
+    }
     TRY_ASSIGN(const auto dentry, find_dentry(parent, record.name(), record.type()));
     if (!dentry || InodeId(dentry->inode()) != inode) {
       TRY(report(record, "inode_without_name", "the name " + text_of(record.name(), parent) + " leads to " + text_of(inode),
-                 dentry ? "it leads to " + text_of(dentry->inode()) : "no such name"));
+                 dentry ? "it leads to " + text_of(dentry->inode()) : "no such name",
+                 dentry ? Remedy() : put_name_back(record)));
     }
     if (record.queued() != format::NOT_QUEUED) return check_queue_entry(record);
-    TRY_ASSIGN(const auto first, tables_.find_inode(inode, kSnapshot));
+    TRY_ASSIGN(const auto first, tables_.find_inode(inode, isolation_));
     // It waits for its inode's content before it waits for itself.
     if (!first || seen.detached || seen.open_for_write || first->queued() != format::NOT_QUEUED ||
         !fully_persisted(*first) || fully_persisted(record))
       return {};
-    return report(record, "unpersisted_not_queued", "what is not persisted waits in the queue", "it does not wait");
+    return report(record, "unpersisted_not_queued", "what is not persisted waits in the queue", "it does not wait",
+                  queue_again(InodeId(record.id())));
   }
 
   Result<void> check_queue_entry(const Inode& inode) {
-    TRY_ASSIGN(const bool entry, has(format::queue_key(inode.queued(), inode.queued_due_ns(), InodeId(inode.id()))));
+    const std::string key = format::queue_key(inode.queued(), inode.queued_due_ns(), InodeId(inode.id()));
+    TRY_ASSIGN(const bool entry, has(key));
     if (entry) return {};
-    return report(inode, "queue_entry_missing", "its entry in the queue", "none: it would never be persisted");
+    return report(inode, "queue_entry_missing", "its entry in the queue", "none: it would never be persisted",
+                  put_row(key, "", "the entry"));
+  }
+
+  Result<uint64_t> count_names(InodeId inode) {
+    uint64_t names = 1;
+    auto range = format::further_name_range(inode);
+    for (bool more = true; more;) {
+      TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = isolation_}));
+      names += page.rows.size();
+      more = page.more;
+      if (more) range.begin = kv::key_after(page.rows.back().key);
+    }
+    return names;
   }
 
   Result<void> check_name(const Inode& inode) {
@@ -202,38 +263,47 @@ class Looker {
     if (inode.links() == 0) {
       TRY_ASSIGN(const bool removal, has(format::removal_key(id)));
       if (orphan || removal) return {};
-      return report(inode, "unlinked_inode_forgotten", "an orphan's row of what has no name", "none");
+      TRY_ASSIGN(const auto named, find_dentry(InodeId(inode.parent()), inode.name(), inode.type()));
+      return report(inode, "unlinked_inode_forgotten", "an orphan's row of what has no name", "none",
+                    named && named->inode() == inode.id()
+                        ? change_record(id, "it is no orphan",
+                                        [](Tables&, Inode& record) -> Result<void> {
+                                          record.set_links(1);
+                                          return {};
+                                        })
+                        : put_row(format::orphan_key(id), "", "the row"));
     }
-    if (orphan) TRY(report(inode, "orphan_with_name", "no orphan's row of what has a name", "one"));
-    uint64_t names = 1;
-    auto range = format::further_name_range(id);
-    for (bool more = true; more;) {
-      TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = kSnapshot}));
-      names += page.rows.size();
-      more = page.more;
-      if (more) range.begin = kv::key_after(page.rows.back().key);
-    }
+    if (orphan)
+      TRY(report(inode, "orphan_with_name", "no orphan's row of what has a name", "one",
+                 take_out(format::orphan_key(id), "the row")));
+    TRY_ASSIGN(const uint64_t names, count_names(id));
     if (inode.links() != names)
-      TRY(report(inode, "wrong_link_count", std::to_string(names), std::to_string(inode.links())));
+      TRY(report(inode, "wrong_link_count", std::to_string(names), std::to_string(inode.links()),
+                 change_record(id, "the count is set right", [names](Tables&, Inode& record) -> Result<void> {
+                   record.set_links(static_cast<uint32_t>(names));
+                   return {};
+                 })));
     const InodeId parent(inode.parent());
     if (inode.shadow()) {
       TRY_ASSIGN(const Place place, place_of(parent));
       TRY_ASSIGN(const bool row, has(format::shadow_key(place.mount, inode.name())));
       if (row || place.detached) return {};
-      return report(inode, "inode_without_name", "a row for its key", "none", inode.name());
+      format::Shadow shadow;
+      shadow.set_inode(inode.id());
+      return report(inode, "inode_without_name", "a row for its key", "none",
+                    put_row(format::shadow_key(place.mount, inode.name()), format::encode(shadow), "the row"), inode.name());
     }
     TRY_ASSIGN(const auto dentry, find_dentry(parent, inode.name(), inode.type()));
-    if (!dentry)
-      return report(inode, "inode_without_name", "the name " + text_of(inode.name(), parent), "no such name");
-    if (dentry->inode() != inode.id())
-      return report(inode, "inode_without_name", "the name " + text_of(inode.name(), parent),
-                    "it leads to " + text_of(dentry->inode()));
+    if (dentry && dentry->inode() == inode.id()) return {};
+    TRY_ASSIGN(Remedy remedy, for_missing_name(inode, dentry));
+    return report(inode, "inode_without_name", "the name " + text_of(inode.name(), parent),
+                  dentry ? "it leads to " + text_of(dentry->inode()) : "no such name", std::move(remedy));
     return {};
   }
 
   Result<std::optional<format::Dentry>> find_dentry(InodeId parent, std::string_view name, FileType type) {
     const auto kind = type == format::DIRECTORY ? format::DentryKind::kDirectory : format::DentryKind::kLeaf;
-    TRY_ASSIGN(const auto value, tables_.txn().get(format::dentry_key(parent, name, kind), kSnapshot));
+    TRY_ASSIGN(const auto value, tables_.txn().get(format::dentry_key(parent, name, kind), isolation_));
     if (!value) return std::optional<format::Dentry>{};
     TRY_ASSIGN(auto dentry, format::decode<format::Dentry>(*value));
     return std::optional(std::move(dentry));
@@ -246,7 +316,9 @@ class Looker {
     if (transient != inode.transient()) {
       TRY(report(inode, transient ? "transient_row_stray" : "transient_row_missing",
                  inode.transient() ? "a row of a TRANSIENT file" : "no row of what is not TRANSIENT",
-                 transient ? "one" : "none"));
+                 transient ? "one" : "none",
+                 transient ? take_out(format::transient_key(id), "the row")
+                           : put_row(format::transient_key(id), "", "the row")));
     }
     if (inode.queued() != format::NOT_QUEUED) return check_queue_entry(inode);
     const bool exempt = seen.detached || seen.open_for_write || inode.transient() || inode.quarantined() ||
@@ -254,7 +326,8 @@ class Looker {
     const bool persisted = (inode.type() != format::REGULAR || content_persisted(inode)) &&
                            inode.attributes_version() == inode.persisted_attributes_version();
     if (!exempt && !persisted)
-      return report(inode, "unpersisted_not_queued", "what is not persisted waits in the queue", "it does not wait");
+      return report(inode, "unpersisted_not_queued", "what is not persisted waits in the queue", "it does not wait",
+                    queue_again(id));
     return {};
   }
 
@@ -269,13 +342,25 @@ class Looker {
   }
 
   Result<void> check_key(const Inode& inode, std::string_view what, MountId mount, const std::string& key) {
-    TRY_ASSIGN(const auto owner, tables_.find_owner(mount, key, kSnapshot));
+    TRY_ASSIGN(const auto owner, tables_.find_owner(mount, key, isolation_));
     if (owner && owner->inode() == inode.id()) return {};
+    bool contested = false;
+    if (owner && owner->inode() != 0) {
+      TRY_ASSIGN(const auto other, tables_.find_record(InodeId(owner->inode()), isolation_));
+      contested = other && has_object_at(*other, mount, key);
+    }
     return report(inode, "object_key_not_owned", "the key of its " + std::string(what) + " is its own",
                   !owner               ? "nobody's"
                   : owner->inode() == 0 ? "to be erased"
                                         : "of " + text_of(owner->inode()),
-                  key);
+                  contested ? Remedy() : own_key(InodeId(inode.id()), mount, key), key);
+  }
+
+  static bool has_object_at(const Inode& inode, MountId mount, const std::string& key) {
+    const bool home = inode.has_home() && inode.home().key() == key && MountId(inode.home().mount()) == mount;
+    const bool claimed = inode.claimed_key() == key && MountId(inode.claimed_mount()) == mount;
+    const bool sidecar = inode.sidecar().key() == key || inode.claimed_sidecar() == key;
+    return home || claimed || sidecar;
   }
 
   // At rest the object lies under the path.
@@ -293,27 +378,46 @@ class Looker {
     const std::string key = place.key + inode.name() + (is_directory(inode) ? "/" : "");
     if (inode.home().key() == key && MountId(inode.home().mount()) == place.mount) return {};
     return report(inode, "object_misplaced", "under '" + key + "'", "under '" + inode.home().key() + "'",
-                  inode.home().key());
+                  queue_again(InodeId(inode.id())), inode.home().key());
   }
 
-  Result<void> check_xattr_bytes(const Inode& inode) {
+  Result<uint64_t> sum_xattrs(InodeId inode) {
     uint64_t bytes = 0;
-    auto range = format::xattr_range(InodeId(inode.id()));
-    for (bool more = inode.xattr_bytes() != 0; more;) {
-      TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = kSnapshot}));
+    auto range = format::xattr_range(inode);
+    for (bool more = true; more;) {
+      TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = isolation_}));
       for (const auto& row : page.rows) bytes += format::xattr_name(row.key).size() + 1 + row.value.size();
       more = page.more;
       if (more) range.begin = kv::key_after(page.rows.back().key);
     }
+    return bytes;
+  }
+  static Remedy set_xattr_bytes(const Inode& inode, uint64_t bytes) {
+    return change_record(InodeId(inode.id()), "the sum is set right", [bytes](Tables&, Inode& record) -> Result<void> {
+      record.set_xattr_bytes(bytes);
+      return {};
+    });
+  }
+
+  Result<void> check_xattr_bytes(const Inode& inode) {
+    if (inode.xattr_bytes() == 0) return {};
+    TRY_ASSIGN(const uint64_t bytes, sum_xattrs(InodeId(inode.id())));
     if (bytes == inode.xattr_bytes()) return {};
-    return report(inode, "wrong_attribute_bytes", std::to_string(bytes), std::to_string(inode.xattr_bytes()));
+    return report(inode, "wrong_attribute_bytes", std::to_string(bytes), std::to_string(inode.xattr_bytes()),
+                  set_xattr_bytes(inode, bytes));
   }
 
   Result<void> check_object_facts(const Inode& inode) {
     if (!inode.object().has_facts()) return {};
     TRY_ASSIGN(const bool facts, has(format::object_facts_key(InodeId(inode.id()))));
     if (facts) return {};
-    return report(inode, "object_facts_missing", "a row with what is known of the object", "none");
+    return report(inode, "object_facts_missing", "a row with what is known of the object", "none",
+                  change_record(InodeId(inode.id()), "what its object in the bucket says is read anew",
+                                [](Tables&, Inode& record) -> Result<void> {
+                                  record.mutable_object()->set_has_facts(false);
+                                  if (fully_persisted(record)) record.mutable_object()->set_facts_known(false);
+                                  return {};
+                                }));
   }
 
   struct Sums {
@@ -364,11 +468,14 @@ class Looker {
     }
     if (present.subdirectories != kept.subdirectories)
       TRY(report(inode, "wrong_subdirectory_count", std::to_string(present.subdirectories),
-                 std::to_string(kept.subdirectories)));
+                 std::to_string(kept.subdirectories),
+                 add_to(format::subdirectories_key(id), present.subdirectories - kept.subdirectories, "the count")));
     if (present.files != kept.files)
-      TRY(report(inode, "wrong_file_count", std::to_string(present.files), std::to_string(kept.files)));
+      TRY(report(inode, "wrong_file_count", std::to_string(present.files), std::to_string(kept.files),
+                 add_to(format::directory_files_key(id), present.files - kept.files, "the count")));
     if (present.bytes != kept.bytes)
-      TRY(report(inode, "wrong_byte_sum", std::to_string(present.bytes), std::to_string(kept.bytes)));
+      TRY(report(inode, "wrong_byte_sum", std::to_string(present.bytes), std::to_string(kept.bytes),
+                 add_to(format::directory_bytes_key(id), present.bytes - kept.bytes, "the sum")));
     return {};
   }
 
@@ -382,25 +489,37 @@ class Looker {
     const InodeId id(dentry.inode());
     TRY_ASSIGN(const Place place, place_of(parent));
     Discrepancy wrong{.path = place.detached ? "" : place.path + name, .inode = id};
-    TRY_ASSIGN(const auto directory, tables_.find_inode(parent, kSnapshot));
+    TRY_ASSIGN(const auto directory, tables_.find_inode(parent, isolation_));
     if (!directory || !is_directory(*directory)) {
       wrong.kind = "name_without_directory";
       wrong.expected = "the name " + text_of(name, parent) + " is in a directory";
       wrong.found = directory ? "its parent is no directory" : "its parent does not exist";
-      return report(std::move(wrong));
+      TRY_ASSIGN(const auto lost, tables_.find_inode(id, isolation_));
+      Remedy remedy = take_out(key, "the name");
+      if (lost && InodeId(lost->parent()) == parent && lost->name() == name) {
+        TRY_ASSIGN(remedy, lost_and_found(*lost, key));
+      }
+      return report(std::move(wrong), std::move(remedy));
     }
-    TRY_ASSIGN(const auto inode, tables_.find_inode(id, kSnapshot));
+    TRY_ASSIGN(const auto inode, tables_.find_inode(id, isolation_));
     if (!inode) {
       wrong.kind = "name_without_inode";
       wrong.expected = "the name " + text_of(name, parent) + " leads to " + text_of(id);
       wrong.found = "no such inode";
-      return report(std::move(wrong));
+      return report(std::move(wrong), take_out(key, "the name"));
     }
     if (inode->type() != dentry.type() || (dentry.type() == format::DIRECTORY) != key.ends_with('/')) {
       wrong.kind = "name_of_wrong_type";
       wrong.expected = "type " + std::to_string(inode->type()) + ", as " + text_of(id);
       wrong.found = "type " + std::to_string(dentry.type()) + (key.ends_with('/') ? ", sorted as a directory" : "");
-      return report(std::move(wrong));
+      const auto kind = is_directory(*inode) ? format::DentryKind::kDirectory : format::DentryKind::kLeaf;
+      const std::string right_key = format::dentry_key(parent, name, kind);
+      format::Dentry right;
+      right.set_inode(inode->id());
+      right.set_type(inode->type());
+      // Under the key of the right kind it is written over; under the other one its place may be taken.
+      return report(std::move(wrong), right_key == key ? put_row(key, format::encode(right), "the name, with its type,")
+                                                       : take_out(key, "the name"));
     }
     if (dentry.type() == format::DIRECTORY) {
       TRY_ASSIGN(const bool known, has(format::subdirectory_key(parent, name)));
@@ -408,7 +527,8 @@ class Looker {
         wrong.kind = "directory_row_missing";
         wrong.expected = "a row of " + text_of(name, parent) + " among the directories";
         wrong.found = "none: sums pass it over";
-        TRY(report(wrong));
+        TRY(report(wrong, put_row(format::subdirectory_key(parent, name), kv::encode_counter(static_cast<int64_t>(id.value())),
+                                  "the row")));
       }
     }
     TRY_ASSIGN(const bool further, has(format::further_name_key(id, parent, name)));
@@ -416,7 +536,14 @@ class Looker {
       wrong.kind = "name_unknown_to_inode";
       wrong.expected = text_of(id) + " is " + text_of(name, parent);
       wrong.found = "it says " + text_of(inode->name(), InodeId(inode->parent()));
-      return report(std::move(wrong));
+      TRY_ASSIGN(const auto own, find_dentry(InodeId(inode->parent()), inode->name(), inode->type()));
+      const bool elsewhere = inode->shadow() || (own && own->inode() == inode->id());
+      // There may be a record of the name that its row does not lead to any more: that comes first, or the count of links.
+      TRY_ASSIGN(const uint64_t names, count_names(id));
+      return report(std::move(wrong), !elsewhere             ? accept_name(id, parent, name)
+                                      : inode->links() > names ? Remedy()
+                                      : is_directory(*inode) ? take_out(key, "the name")
+                                                             : accept_further_name(id, parent, name));
     }
     return {};
   }
@@ -425,14 +552,15 @@ class Looker {
     TRY_ASSIGN(const auto row, format::decode<format::FurtherName>(value));
     TRY_ASSIGN(const InodeId id, format::parse_id_key(std::string_view(key).substr(0, 9)));
     const InodeId record_id(row.record());
-    TRY_ASSIGN(const auto record, tables_.find_record(record_id, kSnapshot));
+    TRY_ASSIGN(const auto record, tables_.find_record(record_id, isolation_));
     if (record && InodeId(record->link_of()) == id &&
         format::further_name_key(id, InodeId(record->parent()), record->name()) == key)
       return {};
     return report({.kind = "further_name_stray",
                    .inode = id,
                    .expected = "a further name has a record",
-                   .found = record ? "record " + std::to_string(record_id.value()) + " is of another name" : "none"});
+                   .found = record ? "record " + std::to_string(record_id.value()) + " is of another name" : "none"},
+                  take_row_out());
   }
 
   Result<void> link_group_row(const std::string&, const std::string& value) {
@@ -445,8 +573,9 @@ class Looker {
 
   // The inode of a row that must not be without one.
   Result<std::optional<Inode>> inode_of(InodeId id, std::string_view kind, const char* row) {
-    TRY_ASSIGN(auto inode, tables_.find_record(id, kSnapshot));
-    if (!inode) TRY(report({.kind = kind, .inode = id, .expected = std::string(row) + " has an inode", .found = "none"}));
+    TRY_ASSIGN(auto inode, tables_.find_record(id, isolation_));
+    if (!inode)
+      TRY(report({.kind = kind, .inode = id, .expected = std::string(row) + " has an inode", .found = "none"}, take_row_out()));
     return inode;
   }
   Result<std::optional<Inode>> inode_of(const std::string& key, std::string_view kind, const char* row) {
@@ -473,7 +602,7 @@ class Looker {
     TRY_ASSIGN(const auto dentry, find_dentry(row.directory, row.name, format::DIRECTORY));
     if (dentry && dentry->inode() == static_cast<uint64_t>(id)) return {};
     return report(*inode, "directory_row_stray", text_of(row.name, row.directory) + " is " + text_of(InodeId(id)),
-                  dentry ? "it is " + text_of(dentry->inode()) : "no such name");
+                  dentry ? "it is " + text_of(dentry->inode()) : "no such name", take_row_out());
   }
   Result<void> writing_row(const std::string& key, const std::string& value) {
     TRY(format::decode<format::WriteMark>(value));
@@ -484,8 +613,10 @@ class Looker {
     TRY_ASSIGN(const InodeId id, format::parse_id_key(std::string_view(key).substr(0, 9)));
     TRY_ASSIGN(const auto inode, inode_of(id, "attribute_stray", "an extended attribute"));
     if (inode && inode->xattr_bytes() == 0) {
+      TRY_ASSIGN(const uint64_t bytes, sum_xattrs(id));
       return report(*inode, "wrong_attribute_bytes",
-                    std::to_string(format::xattr_name(key).size() + 1 + value.size()) + " or more", "0");
+                    std::to_string(format::xattr_name(key).size() + 1 + value.size()) + " or more", "0",
+                    set_xattr_bytes(*inode, bytes));
     }
     return {};
   }
@@ -498,7 +629,8 @@ class Looker {
     TRY(format::decode<format::ObjectFacts>(value));
     TRY_ASSIGN(const auto inode, inode_of(key, "object_facts_stray", "what is known of an object"));
     if (inode && !inode->object().has_facts())
-      return report(*inode, "object_facts_stray", "an object that nothing more is known of has no row", "one");
+      return report(*inode, "object_facts_stray", "an object that nothing more is known of has no row", "one",
+                    take_row_out());
     return {};
   }
   Result<void> shadow_row(const std::string& key, const std::string& value) {
@@ -506,14 +638,14 @@ class Looker {
     TRY_ASSIGN(const auto inode, inode_of(InodeId(row.inode()), "shadow_stray", "a key that no path shows"));
     if (!inode || (inode->shadow() && inode->name() == format::shadow_object_key(key))) return {};
     return report(*inode, "shadow_stray", "it is an object under that key", "it is under '" + inode->name() + "'",
-                  std::string(format::shadow_object_key(key)));
+                  take_row_out(), std::string(format::shadow_object_key(key)));
   }
   Result<void> object_parts_row(const std::string& key, const std::string& value) {
     TRY(format::decode<format::ObjectParts>(value));
     TRY_ASSIGN(const InodeId id, format::parse_id_key(std::string_view(key).substr(0, 9)));
     TRY_ASSIGN(const auto inode, inode_of(id, "object_facts_stray", "parts of an object"));
     if (inode && inode->object().parts() == 0)
-      return report(*inode, "object_facts_stray", "an object that was not put in parts has none", "a row");
+      return report(*inode, "object_facts_stray", "an object that was not put in parts has none", "a row", take_row_out());
     return {};
   }
 
@@ -524,7 +656,8 @@ class Looker {
     TRY_ASSIGN(const auto entry, format::parse_object_upload_key(key));
     TRY_ASSIGN(const bool mounted, has(format::mount_key(entry.mount)));
     if (mounted) return {};
-    return report({.kind = "upload_stray", .key = entry.object_key, .expected = "a mount point", .found = "none"});
+    return report({.kind = "upload_stray", .key = entry.object_key, .expected = "a mount point", .found = "none"},
+                  take_row_out());
   }
 
   // Which upload a part is of is not in its row, so all are asked.
@@ -534,7 +667,7 @@ class Looker {
       uploads_.emplace();
       auto range = format::object_upload_range();
       for (bool more = true; more;) {
-        TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = kSnapshot}));
+        TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = isolation_}));
         for (const auto& row : page.rows) {
           const auto upload = format::decode<format::ObjectUpload>(row.value);
           if (upload) uploads_->insert(upload->id());
@@ -547,7 +680,8 @@ class Looker {
     if (uploads_->contains(upload.value())) return {};
     return report({.kind = "upload_part_stray",
                    .expected = "part " + std::to_string(part.number()) + " is of an upload",
-                   .found = "no such upload"});
+                   .found = "no such upload"},
+                  take_row_out());
   }
 
   Result<void> orphan_row(const std::string& key, const std::string&) {
@@ -562,7 +696,7 @@ class Looker {
     TRY(format::decode<format::Progress>(value));
     TRY_ASSIGN(const auto inode, inode_of(key, "progress_stray", "the progress of persisting"));
     if (inode && inode->queued() == format::NOT_QUEUED)
-      return report(*inode, "progress_stray", "the progress of what waits in the queue", "it does not wait");
+      return report(*inode, "progress_stray", "the progress of what waits in the queue", "it does not wait", take_row_out());
     return {};
   }
   Result<void> queue_row(const std::string& key, const std::string&) {
@@ -571,7 +705,7 @@ class Looker {
     if (!inode || (inode->queued() == entry.queue_class && inode->queued_due_ns() == entry.due_ns)) return {};
     return report(*inode, "queue_entry_stray",
                   "one entry, class " + std::to_string(inode->queued()) + ", due " + std::to_string(inode->queued_due_ns()),
-                  "class " + std::to_string(entry.queue_class) + ", due " + std::to_string(entry.due_ns));
+                  "class " + std::to_string(entry.queue_class) + ", due " + std::to_string(entry.due_ns), take_row_out());
   }
 
   // --- objects
@@ -581,26 +715,27 @@ class Looker {
     TRY_ASSIGN(const MountId mount, mount_of(key));
     const std::string object(format::owner_object_key(key));
     if (owner.inode() == 0) {
-      TRY_ASSIGN(const bool entry, has(format::erase_key(owner.erase_due_ns(), mount, object)));
+      const std::string entry_key = format::erase_key(owner.erase_due_ns(), mount, object);
+      TRY_ASSIGN(const bool entry, has(entry_key));
       if (entry) return {};
       return report({.kind = "erasure_missing",
                      .key = object,
                      .expected = "what is to be erased has an entry for it",
-                     .found = "none: it would never be erased"});
+                     .found = "none: it would never be erased"},
+                    put_row(entry_key, "", "the entry"));
     }
     const InodeId id(owner.inode());
-    TRY_ASSIGN(const auto inode, tables_.find_record(id, kSnapshot));
+    TRY_ASSIGN(const auto inode, tables_.find_record(id, isolation_));
     if (!inode) {
       TRY_ASSIGN(const bool mounted, has(format::mount_key(mount)));
       if (!mounted) return {};  // rows of a mount point that is being removed go last
-      return report({.kind = "owner_stray", .inode = id, .key = object, .expected = text_of(id), .found = "no such inode"});
+      return report({.kind = "owner_stray", .inode = id, .key = object, .expected = text_of(id), .found = "no such inode"},
+                    take_row_out());
     }
-    const bool home = inode->has_home() && inode->home().key() == object && MountId(inode->home().mount()) == mount;
-    const bool claimed = inode->claimed_key() == object && MountId(inode->claimed_mount()) == mount;
-    const bool sidecar = inode->sidecar().key() == object || inode->claimed_sidecar() == object;
-    if (home || claimed || sidecar) return {};
+    if (has_object_at(*inode, mount, object)) return {};
     return report(*inode, "owner_stray", "the owner of a key has its object there, or is about to",
-                  "its home is " + (inode->has_home() ? "'" + inode->home().key() + "'" : std::string("nowhere")), object);
+                  "its home is " + (inode->has_home() ? "'" + inode->home().key() + "'" : std::string("nowhere")),
+                  take_row_out(), object);
   }
 
   Result<MountId> mount_of(std::string_view key) {
@@ -612,14 +747,15 @@ class Looker {
 
   Result<void> erase_row(const std::string& key, const std::string&) {
     TRY_ASSIGN(const auto entry, format::parse_erase_key(key));
-    TRY_ASSIGN(const auto owner, tables_.find_owner(entry.mount, entry.object_key, kSnapshot));
+    TRY_ASSIGN(const auto owner, tables_.find_owner(entry.mount, entry.object_key, isolation_));
     if (owner && owner->inode() == 0 && owner->erase_due_ns() == entry.due_ns) return {};
     return report({.kind = "erasure_stray",
                    .key = entry.object_key,
                    .expected = "a key that is to be erased",
                    .found = !owner               ? "nobody's"
                             : owner->inode() == 0 ? "to be erased at another time"
-                                                  : "of " + text_of(owner->inode())});
+                                                  : "of " + text_of(owner->inode())},
+                  take_row_out());
   }
 
   // --- moved directories
@@ -634,9 +770,11 @@ class Looker {
   template <typename Job>
   Result<void> check_claims(const Inode& inode, const Job& job) {
     for (const auto& claim : job.claims()) {
-      TRY_ASSIGN(const bool claimed, has(format::claim_key(MountId(claim.mount()), claim.prefix())));
+      const std::string key = format::claim_key(MountId(claim.mount()), claim.prefix());
+      TRY_ASSIGN(const bool claimed, has(key));
       if (claimed) continue;
-      TRY(report(inode, "prefix_claim_missing", "a claim on the prefix that it still reads", "none", claim.prefix()));
+      TRY(report(inode, "prefix_claim_missing", "a claim on the prefix that it still reads", "none",
+                 put_row(key, "", "the claim"), claim.prefix()));
     }
     return {};
   }
@@ -645,7 +783,7 @@ class Looker {
     TRY_ASSIGN(const auto removal, format::decode<format::TreeRemoval>(value));
     TRY_ASSIGN(const auto inode, inode_of(key, "removal_stray", "a tree being removed"));
     if (inode && inode->links() != 0)
-      return report(*inode, "removal_stray", "a tree being removed has no name", "it has one");
+      return report(*inode, "removal_stray", "a tree being removed has no name", "it has one", take_row_out());
     if (inode) TRY(check_claims(*inode, removal));
     return {};
   }
@@ -654,7 +792,7 @@ class Looker {
   template <typename Job>
   Result<void> gather_claims(format::KeyRange range) {
     for (bool more = true; more;) {
-      TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = kSnapshot}));
+      TRY_ASSIGN(const auto page, tables_.txn().get_range(range.begin, range.end, {.isolation = isolation_}));
       for (const auto& row : page.rows) {
         const auto job = format::decode<Job>(row.value);
         if (!job) continue;  // found damaged by its own row
@@ -682,21 +820,32 @@ class Looker {
     return report({.kind = "prefix_claim_stray",
                    .key = key.substr(5),
                    .expected = "a moved directory that still reads the prefix",
-                   .found = "none: what is there would stay hidden"});
+                   .found = "none: what is there would stay hidden"},
+                  take_row_out());
   }
 
   Result<void> mount_row(const std::string&, const std::string& value) {
     TRY_ASSIGN(const auto mount, format::decode<format::Mount>(value));
     TRY_ASSIGN(const auto dentry, find_dentry(kRootInode, mount.name(), format::DIRECTORY));
     if (dentry && dentry->inode() == mount.directory()) return {};
+    TRY_ASSIGN(const auto directory, tables_.find_inode(InodeId(mount.directory()), isolation_));
+    Remedy remedy;
+    if (!dentry && directory && is_directory(*directory) && InodeId(directory->parent()) == kRootInode &&
+        directory->name() == mount.name()) {
+      remedy = put_name_back(*directory);
+    } else if (!dentry && !directory && mount.directory() != 0) {
+      remedy = make_mount_directory(mount);
+    }
     return report({.kind = "mount_point_without_directory",
                    .path = "/" + mount.name(),
                    .inode = InodeId(mount.directory()),
                    .expected = "/" + mount.name() + " is " + text_of(mount.directory()),
-                   .found = dentry ? text_of(dentry->inode()) : "no such name"});
+                   .found = dentry ? text_of(dentry->inode()) : "no such name"},
+                  std::move(remedy));
   }
 
   Tables tables_;
+  const kv::Isolation isolation_;
   Check::Look& look_;
   std::string row_;
   std::map<InodeId, Place> places_;
@@ -711,13 +860,14 @@ std::string to_string(const Discrepancy& discrepancy) {
   if (!discrepancy.path.empty()) text += ' ' + discrepancy.path;
   if (discrepancy.inode != InodeId{}) text += " (inode " + std::to_string(discrepancy.inode.value()) + ')';
   if (!discrepancy.key.empty()) text += " object '" + discrepancy.key + '\'';
-  return text + ": expected " + discrepancy.expected + ", found " + discrepancy.found;
+  text += ": expected " + discrepancy.expected + ", found " + discrepancy.found;
+  return discrepancy.repaired ? text + "; repaired: " + discrepancy.remedy : text;
 }
 
 Result<Check::Look> Check::look_from(std::string_view cursor, size_t rows_max) {
   return kv::read_txn(kv_, [&](kv::Txn& txn) -> Result<Look> {
     Look look;
-    Looker looker(txn, look);
+    Looker looker(txn, look, kSnapshot);
     TRY_ASSIGN(const auto page,
                txn.get_range(cursor, kEndOfKeys, {.rows_max = rows_max, .isolation = kv::Isolation::kSnapshot}));
     for (const auto& row : page.rows) TRY(looker.row(row.key, row.value));
@@ -727,10 +877,18 @@ Result<Check::Look> Check::look_from(std::string_view cursor, size_t rows_max) {
   });
 }
 
+Result<Check::Look> Check::look_at(kv::Txn& txn, const std::string& row) {
+  Look look;
+  Looker looker(txn, look, kv::Isolation::kSerializable);
+  TRY_ASSIGN(const auto value, txn.get(row));
+  if (value) TRY(looker.row(row, *value));
+  return look;
+}
+
 Result<Check::Look> Check::look_at(std::span<const std::string> rows) {
   return kv::read_txn(kv_, [&](kv::Txn& txn) -> Result<Look> {
     Look look;
-    Looker looker(txn, look);
+    Looker looker(txn, look, kSnapshot);
     for (const std::string& key : rows) {
       TRY_ASSIGN(const auto value, txn.get(key, kv::Isolation::kSnapshot));
       if (value) TRY(looker.row(key, *value));

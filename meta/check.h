@@ -1,7 +1,7 @@
 // meta/check.h -- whether the metadata agrees with itself: each row against the rows it speaks of.
 //
 // A look reads one snapshot, so what one transaction changes is never seen in parts, and a volume in use gives no reason for
-// a discrepancy. Nothing is changed. Rows of tables that this build does not know are passed over.
+// a discrepancy. Nothing is changed; a finding carries what would repair it. Rows of tables that this build does not know are passed over.
 //
 // Threads: one at a time.
 #pragma once
@@ -16,6 +16,7 @@
 #include "base/ids.h"
 #include "base/result.h"
 #include "kv/kv.h"
+#include "meta/remedy.h"
 #include "meta/types.h"
 
 namespace weir::meta {
@@ -27,6 +28,8 @@ struct Discrepancy {
   std::string key;        // of the object; empty: it is about none
   std::string expected;
   std::string found;
+  std::string remedy;     // what repairing it does, or did; empty: nobody but a person can decide
+  bool repaired = false;
 
   bool operator==(const Discrepancy&) const = default;
 };
@@ -42,6 +45,7 @@ class Check {
   struct Finding {
     std::string row;
     Discrepancy discrepancy;
+    Remedy remedy;
   };
   // An inode that a look came across, with what it takes to judge its content.
   struct SeenInode {
@@ -61,6 +65,8 @@ class Check {
   Result<Look> look_from(std::string_view cursor, size_t rows_max);
   // The rows of these keys; those that are gone agree with everything.
   Result<Look> look_at(std::span<const std::string> rows);
+  // The row as one transaction sees it, to change it there: what was read takes part in its conflicts.
+  static Result<Look> look_at(kv::Txn& txn, const std::string& row);
 
  private:
   kv::Kv& kv_;

@@ -16,7 +16,6 @@
 #include <atomic>
 #include <deque>
 #include <functional>
-#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -111,8 +110,6 @@ struct Claim {
   format::ObjectFacts facts;  // likewise
   // Another living inode's object is in the way and must be moved first; nothing was claimed. The id of its record.
   std::optional<InodeId> blocked_by;
-  // A whiteout holds the key; nothing was claimed.
-  bool being_erased = false;
   // Of a further name: where its inode's content lies, to be copied from.
   std::optional<format::Home> source;
   // The inode may be open for write. Then bytes whose local ctime is not inode.content_ctime_ns were not committed and
@@ -166,7 +163,6 @@ struct EraseItem {
   bool verify = false;       // erase only an object that has this etag or carries the token of `former`
   int64_t due_ns = 0;
   uint32_t attempts = 0;
-  bool looked_at = false;    // done once; what arrived late is looked for at `due_ns`
 };
 
 struct UsageCounters {
@@ -380,8 +376,8 @@ class Namespace {
   Result<std::vector<QueuedInode>> queued(format::QueueClass queue_class, int64_t due_ns,
                                           const std::optional<QueuedInode>& after, size_t entries_max);
   // Takes the object key of the inode's present path for it. kNotFound: the inode is gone, or a further name has to wait for
-  // its inode's content; it is off the queue. Whiteouts due at or before `whiteouts_hold_ns` hold their keys.
-  Result<Claim> claim(InodeId inode, int64_t whiteouts_hold_ns = std::numeric_limits<int64_t>::min());
+  // its inode's content; it is off the queue.
+  Result<Claim> claim(InodeId inode);
   // Whether the key is still the record's: to be asked once nothing can erase what is put there (persist/key_locks.h). What was
   // removed since its claim may have had its whiteout erased already.
   Result<bool> owns_key(InodeId inode, MountId mount, std::string_view key);
@@ -390,6 +386,18 @@ class Namespace {
   Result<void> rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
                       std::string_view new_etag);
   // Of the content that the home of `inode` holds; absent when they are not known, or the home is another one by now.
+  // Multipart uploads of ours under an object key, so that none that was begun and not recorded stays behind: expected (synced) before
+  // one is begun, forgotten when none is left there. upload_intents.cc
+  struct ExpectedUpload {
+    MountId mount{};
+    std::string key;
+    int64_t since_ns = 0;  // the earliest one is not older
+  };
+  Result<void> expect_upload(MountId mount, std::string_view key);
+  Result<std::vector<ExpectedUpload>> expected_uploads(const std::optional<ExpectedUpload>& after, size_t uploads_max);
+  Result<void> forget_expected_upload(const ExpectedUpload& upload);
+  // The record that owns the key; 0: none, or it is to be erased; nullopt: there is no row.
+  Result<std::optional<InodeId>> owner_of_key(MountId mount, std::string_view key);
   Result<std::optional<PartDigests>> part_digests(const Inode& inode);
   // Takes `key` for an object of extended attributes that is about to be written for the inode. kNotFound.
   Result<void> claim_sidecar(InodeId inode, MountId mount, std::string_view key);
@@ -416,8 +424,7 @@ class Namespace {
   // Whether the whiteout still stands as `item` saw it, that is, the object may be erased.
   Result<bool> erase_allowed(const EraseItem& item);
   Result<void> erased(const std::vector<EraseItem>& items);  // the whiteouts are gone
-  enum class Deferral : uint8_t { kFailed, kLookAgain };
-  Result<void> defer_erase(const EraseItem& item, int64_t due_ns, Deferral why);
+  Result<void> defer_erase(const EraseItem& item, int64_t due_ns);
 
   // Directories behind `after` whose entries changed since their objects were written; see directory_times.cc.
   struct ChangedDirectory {

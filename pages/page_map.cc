@@ -190,6 +190,27 @@ Result<std::unique_ptr<PageMap>> PageMap::load(io::File sidecar, const io::File&
   return map;
 }
 
+Result<PageMap::Recorded> PageMap::recorded(const io::File& sidecar, uint64_t page_bytes, uint64_t size_bytes,
+                                            int64_t mtime_ns) {
+  Header header;
+  TRY_ASSIGN(const size_t header_size, sidecar.read_at(0, std::as_writable_bytes(std::span(&header, 1))));
+  const bool readable = header_size == kHeaderBytes && header.magic == kMagic && header.crc == header.computed_crc() &&
+                        header.version == kVersion && header.page_bytes == page_bytes && header.file_bytes <= kFileBytesMax &&
+                        pages_of(header.file_bytes, page_bytes) <= kPagesMax;
+  if (!readable) return fail(ErrorCode::kCorrupt, "page map: bad header");
+  Recorded recorded{.whole = header.kind == kWhole, .bytes = header.file_bytes};
+  const bool changed = header.file_bytes != size_bytes || (recorded.whole && header.mtime_ns != mtime_ns);
+  recorded.counts = (header.flags & kFlagChecksumsVoid) == 0 && !changed;
+  std::vector<Slot> slots(pages_of(header.file_bytes, page_bytes));
+  TRY_ASSIGN(const size_t slot_bytes, sidecar.read_at(kHeaderBytes, std::as_writable_bytes(std::span(slots))));
+  recorded.crcs.resize(slots.size());
+  for (uint64_t page = 0; page < slot_bytes / kSlotBytes; ++page) {
+    const Slot& slot = slots[page];
+    if (slot.tag == make_slot(header.salt, page, slot.crc).tag) recorded.crcs[page] = slot.crc;
+  }
+  return recorded;
+}
+
 // Frees what a complete file does not need.
 void PageMap::settle() {
   if (unchecked_count_ == 0) {

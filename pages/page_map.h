@@ -28,6 +28,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -67,6 +68,15 @@ class PageMap {
   // Writes a checksum map to the empty `sidecar`.
   static Result<void> write_checksums(const io::File& sidecar, uint64_t page_bytes, const ContentStamp& stamp,
                                       std::span<const uint32_t> page_crcs, uint64_t epoch, uint64_t salt);
+
+  // What a sidecar says of the pages of its data file, which is now as `size_bytes` and `mtime_ns` say.
+  struct Recorded {
+    bool whole = false;
+    bool counts = false;  // the CRCs are those of the data file
+    uint64_t bytes = 0;   // that the pages below are of
+    std::vector<std::optional<uint32_t>> crcs;  // of each page; of a presence map none for absent ones
+  };
+  static Result<Recorded> recorded(const io::File& sidecar, uint64_t page_bytes, uint64_t size_bytes, int64_t mtime_ns);
 
   // Every page is present and none waits for its check. Stays true.
   bool complete() const { return complete_.load(std::memory_order_acquire); }

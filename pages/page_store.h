@@ -191,6 +191,17 @@ class PageStore {
   // False above the soft mark: then files are better opened for writing through the daemon, which admits each write.
   virtual bool passthrough_writes_allowed() const = 0;
 
+  // Reads what is present of the file, and compares its pages with the CRC32Cs that are recorded for them and still count. Does
+  // not count as use. `pace` is called before so many bytes are read; false: stop. kNotFound; kIo: the disk cannot read it;
+  // kCancelled. A file that is changed meanwhile gives no rotten pages.
+  struct Scrubbed {
+    uint64_t bytes = 0;
+    uint64_t verified_bytes = 0;
+    uint64_t rotten_pages = 0;
+    std::vector<uint32_t> page_crcs;  // of a whole file without recorded ones, as read
+  };
+  virtual Result<Scrubbed> scrub(LocalFileId id, const std::function<bool(uint64_t bytes)>& pace) = 0;
+
   // Everything written so far, to whatever file, survives power loss.
   virtual Result<void> sync_all() = 0;
   // How often that failed, for whichever caller. What was written before a failure may be lost although a later call succeeds: the

@@ -16,6 +16,13 @@ bool Breaker::any_paused() const {
   return std::ranges::any_of(mounts_, [](const auto& entry) { return entry.second.state != State::kClosed; });
 }
 
+std::optional<Error> Breaker::pause_reason(MountId mount) const {
+  std::lock_guard lock(mutex_);
+  const auto it = mounts_.find(mount);
+  if (it == mounts_.end() || it->second.state == State::kClosed || it->second.state == State::kSuspect) return std::nullopt;
+  return it->second.reason;
+}
+
 std::optional<Error> Breaker::refusal(MountId mount) const {
   std::lock_guard lock(mutex_);
   const auto it = mounts_.find(mount);
@@ -138,8 +145,7 @@ void Breaker::announce() {
 }
 
 void Breaker::pause(Health& health, State state, const Error& error) {
-  const Duration longest = state == State::kRefused ? kRefusedPauseMax : kPauseMax;
-  const Duration pause = std::min(longest, kPauseMin * (1u << std::min(health.pauses, 10u)));
+  const Duration pause = std::min(kPauseMax, kPauseMin * (1u << std::min(health.pauses, 10u)));
   ++health.pauses;
   announce();
   health.state = state;

@@ -3,7 +3,7 @@
 // A failed call makes its mount suspect: nothing new is started there until a probe answered. An answer closes the breaker and
 // blames the items that failed; no answer opens it, and the items keep their place. Open, it probes at growing intervals
 // of at most kPauseMax, so that work goes on within seconds of the heal. Refusals (kDenied) are an item's own
-// affair until kDeniedInRow came without a success between them; then the mount counts as refused, and is probed less often.
+// affair until kDeniedInRow came without a success between them; then the mount counts as refused, and is probed likewise.
 //
 // A probe that passes while items go on failing proves the probe wrong: after kFailuresInRow the mount pauses all the
 // same, and the number of refusals in a row that it takes doubles.
@@ -27,9 +27,8 @@ namespace weir::persist {
 
 class Breaker {
  public:
-  static constexpr Duration kPauseMin = std::chrono::seconds(1);
-  static constexpr Duration kPauseMax = std::chrono::seconds(3);
-  static constexpr Duration kRefusedPauseMax = std::chrono::seconds(60);
+  static constexpr Duration kPauseMin = std::chrono::milliseconds(500);
+  static constexpr Duration kPauseMax = std::chrono::milliseconds(1'500);
   static constexpr uint32_t kFailuresInRow = 32;
   static constexpr uint32_t kDeniedInRow = 4;
   static constexpr size_t kSuspectsMax = 64;  // items remembered for blame; later ones keep their place
@@ -44,6 +43,8 @@ class Breaker {
 
   bool allows(MountId mount) const;
   bool any_paused() const;
+  // Why nothing is started there for now.
+  std::optional<Error> pause_reason(MountId mount) const;
   // The reason while the mount as a whole refuses us.
   std::optional<Error> refusal(MountId mount) const;
 

@@ -12,6 +12,8 @@ struct Counters {
   std::atomic<uint64_t> copied_files{0};
   std::atomic<uint64_t> erased_objects{0};
   std::atomic<uint64_t> conflicts{0};
+  std::atomic<uint64_t> aborted_uploads{0};
+  std::atomic<uint64_t> erased_leftovers{0};
   std::atomic<uint64_t> errors_unavailable{0};
   std::atomic<uint64_t> errors_denied{0};
   std::atomic<uint64_t> errors_other{0};

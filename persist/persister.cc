@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <condition_variable>
+#include <future>
 #include <limits>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -17,6 +19,7 @@
 #include "persist/publisher.h"
 #include "persist/queue.h"
 #include "persist/reconcile.h"
+#include "persist/sweeper.h"
 #include "persist/task_pool.h"
 #include "persist/tree_walker.h"
 #include "persist/uploader.h"
@@ -26,6 +29,10 @@ namespace {
 
 constexpr int64_t kEndOfTime = std::numeric_limits<int64_t>::max() - 1;
 constexpr Duration kProbeTimeout = std::chrono::seconds(3);
+// Where short probes fail again and again, one that waits so long tells a slow store from a dead one.
+constexpr Duration kPatientProbeTimeout = std::chrono::seconds(30);
+constexpr uint32_t kImpatientProbesMax = 4;
+constexpr Duration kToldAgainAfter = std::chrono::minutes(1);
 constexpr Duration kHealthInterval = std::chrono::seconds(1);  // mount points that come and go are noticed
 constexpr Duration kDrainInterval = std::chrono::milliseconds(50);
 constexpr Duration kWaitInterval = std::chrono::seconds(1);  // a waiter looks again, in case others changed the inode
@@ -44,8 +51,19 @@ std::string_view name_of(Phase phase) {
     case Phase::kUploading: return "UPLOADING";
     case Phase::kCopying: return "COPYING";
     case Phase::kBackingOff: return "BACKING_OFF";
+    case Phase::kStoreAway: return "STORE_AWAY";
   }
   return "UNKNOWN";
+}
+
+std::string to_string(const LeftToDo& left) {
+  std::string text;
+  const auto add = [&](std::string_view what) { text += (text.empty() ? "" : ", ") + std::string(what); };
+  if (left.files != 0) add(std::to_string(left.files) + " files (" + std::to_string(left.bytes) + " bytes)");
+  if (left.erasures) add("objects to erase");
+  if (left.moved_directories) add("moved directories");
+  if (left.removals) add("trees being removed");
+  return text.empty() ? "nothing" : text;
 }
 
 class Persister::Impl {
@@ -67,6 +85,7 @@ class Persister::Impl {
         uploader_(names, pages, publisher_, pool_, deadlines_, {options.part_bytes, options.parts_in_flight}),
         eraser_(names, mounts, key_locks_, breaker_, pool_, deadlines_, counters_, options_),
         walker_(names, lower, deadlines_, [this] { queue_.wake(); }),
+        sweeper_(names, mounts, key_locks_, breaker_, deadlines_, counters_, options_),
         directory_times_(names, deadlines_, options.deadline, [this] { queue_.wake_for_ordinary(); }),
         reconciler_({names, lower, pages, mounts, queue_, key_locks_, breaker_, publisher_, uploader_, activity_,
                      deadlines_, counters_, events_},
@@ -82,6 +101,7 @@ class Persister::Impl {
     }
     threads_.emplace_back([this] { eraser_.loop().run(); });
     threads_.emplace_back([this] { walker_.loop().run(); });
+    threads_.emplace_back([this] { sweeper_.loop().run(); });
     threads_.emplace_back([this] { directory_times_.loop().run(); });
     threads_.emplace_back([this] { watch_health(); });
   }
@@ -92,6 +112,7 @@ class Persister::Impl {
     queue_.close();
     eraser_.loop().close();
     walker_.loop().close();
+    sweeper_.loop().close();
     directory_times_.loop().close();
     breaker_.close();
     activity_.close();
@@ -215,6 +236,9 @@ class Persister::Impl {
     if (const auto running = activity_.find(id)) {
       item.phase = running->phase;
       item.uploaded_bytes = running->uploaded_bytes;
+    } else if (const auto away = store_error(*inode)) {
+      item.phase = Phase::kStoreAway;
+      if (!item.refused) item.last_error = away->to_string();
     } else if (item.next_try_ns > unix_ns(names_.clock().wall_now())) {
       item.phase = Phase::kBackingOff;
     }
@@ -234,6 +258,8 @@ class Persister::Impl {
     stats.copied_files = counters_.copied_files;
     stats.erased_objects = counters_.erased_objects;
     stats.conflicts = counters_.conflicts;
+    stats.aborted_uploads = counters_.aborted_uploads;
+    stats.erased_leftovers = counters_.erased_leftovers;
     stats.errors_unavailable = counters_.errors_unavailable;
     stats.errors_denied = counters_.errors_denied;
     stats.errors_other = counters_.errors_other;
@@ -241,20 +267,29 @@ class Persister::Impl {
     return stats;
   }
 
-  Result<void> drain(Deadline deadline) {
+  Result<void> drain(Deadline deadline, const DrainProgress& progress) {
     TRY(directory_times_.settle_all());
     queue_.wake();
     for (;;) {
-      TRY_ASSIGN(const std::string left, what_is_left());
-      if (left.empty()) return {};
+      TRY_ASSIGN(const LeftToDo left, left_to_do());
+      if (progress && !progress(left)) return fail(ErrorCode::kCancelled, "stopped; left: " + to_string(left));
+      if (left.nothing()) return {};
       std::unique_lock lock(mutex_);
-      if (stopping_) return fail(ErrorCode::kCancelled, "persisting is being stopped; left: " + left);
-      if (deadline.expired()) return fail(ErrorCode::kTimedOut, "not everything is persisted; left: " + left);
+      if (stopping_) return fail(ErrorCode::kCancelled, "persisting is being stopped; left: " + to_string(left));
+      if (deadline.expired()) return fail(ErrorCode::kTimedOut, "not everything is persisted; left: " + to_string(left));
       changed_.wait_until(lock, std::min(deadline.time(), Deadline::after(kDrainInterval).time()));
     }
   }
 
+  std::optional<Error> store_error(MountId mount) const { return breaker_.pause_reason(mount); }
+
  private:
+  std::optional<Error> store_error(const meta::Inode& inode) {
+    if (!breaker_.any_paused()) return std::nullopt;
+    const auto mount = memo_.mount_of(inode);
+    return mount ? breaker_.pause_reason(*mount) : std::nullopt;
+  }
+
   Result<void> refusal(const meta::Inode& inode) {
     if (inode.queued() == format::NOT_QUEUED) return {};
     const auto progress = names_.progress(InodeId(inode.id()));
@@ -307,35 +342,24 @@ class Persister::Impl {
     return oldest_ns >= now_ns ? 0 : now_ns - oldest_ns;
   }
 
-  // Those that are only looked at again do not count.
-  Result<bool> erases_left() {
-    std::optional<meta::EraseItem> after;
-    for (;;) {
-      TRY_ASSIGN(const auto items, names_.erases(kEndOfTime, options_.erase_batch, after));
-      if (items.empty()) return false;
-      if (!std::ranges::all_of(items, &meta::EraseItem::looked_at)) return true;
-      after = items.back();
-    }
-  }
-
-  Result<std::string> what_is_left() {
-    size_t queued = 0;
+  Result<LeftToDo> left_to_do() {
+    LeftToDo left;
+    bool queued = false;
     for (const auto queue_class : kClasses) {
       TRY_ASSIGN(const auto entries, names_.queued(queue_class, kEndOfTime, std::nullopt, 1));
-      queued += entries.size();
+      queued |= !entries.empty();
     }
-    TRY_ASSIGN(const bool erases, erases_left());
+    if (queued) {
+      TRY_ASSIGN(const auto usage, names_.usage());
+      left.files = std::max<uint64_t>(usage.dirty_files, 1);
+      left.bytes = usage.dirty_bytes;
+    }
+    TRY_ASSIGN(const auto erases, names_.erases(kEndOfTime, 1));
     TRY_ASSIGN(const auto jobs, names_.tree_jobs(1));
     TRY_ASSIGN(const auto removals, names_.removals(InodeId{}, 1));
-    if (queued == 0 && !erases && jobs.empty() && removals.empty()) return std::string();
-    std::string left;
-    const auto usage = names_.usage();
-    if (queued != 0)
-      left += usage ? std::to_string(usage->dirty_files) + " files (" + std::to_string(usage->dirty_bytes) + " bytes)"
-                    : "files";
-    if (erases) left += left.empty() ? "objects to erase" : ", objects to erase";
-    if (!jobs.empty()) left += left.empty() ? "moved directories" : ", moved directories";
-    if (!removals.empty()) left += left.empty() ? "trees being removed" : ", trees being removed";
+    left.erasures = !erases.empty();
+    left.moved_directories = !jobs.empty();
+    left.removals = !removals.empty();
     return left;
   }
 
@@ -343,7 +367,7 @@ class Persister::Impl {
   void watch_health() {
     bool held = false;
     while (const auto due = breaker_.wait_for_probes(Deadline::after(kHealthInterval).time())) {
-      for (const MountId mount : *due) probe(mount);
+      probe_all(*due);
       const auto mounts = mounts_.mounts();
       const bool none_left =
           !mounts.empty() && std::ranges::none_of(mounts, [this](MountId mount) { return breaker_.allows(mount); });
@@ -355,23 +379,71 @@ class Persister::Impl {
         queue_.release();
       }
     }
+    // Stopping. A probe that takes its time asks a store that would hold up the end.
+    for (auto& [mount, patient] : patient_probes_) {
+      const auto store = mounts_.find(mount).store;
+      if (patient.answer.valid() && store) store->stop();
+    }
+    patient_probes_.clear();
   }
 
-  void probe(MountId mount) {
-    const auto store = mounts_.find(mount).store;
-    std::optional<Error> error;
-    if (!store) {
-      error = Error(ErrorCode::kUnavailable, "mount point " + std::to_string(mount.value()) + " has no store");
-    } else if (const auto answer = store->probe(Deadline::after(kProbeTimeout)); !answer) {
-      error = answer.error();
+  // At once: a store that does not answer holds up no other's probe.
+  void probe_all(const std::vector<MountId>& due) {
+    std::vector<std::future<std::optional<Error>>> answers;
+    for (const MountId mount : due)
+      answers.push_back(std::async(std::launch::async, [this, mount] { return ask(mount, kProbeTimeout); }));
+    for (size_t i = 0; i < due.size(); ++i) {
+      const std::optional<Error> error = answers[i].get();
+      const bool patient = patient_answer(due[i], error);
+      settle_probe(due[i], patient ? std::nullopt : error);
     }
+  }
+
+  std::optional<Error> ask(MountId mount, Duration timeout) {
+    const auto store = mounts_.find(mount).store;
+    if (!store) return Error(ErrorCode::kUnavailable, "mount point " + std::to_string(mount.value()) + " has no store");
+    const auto answer = store->probe(Deadline::after(timeout));
+    return answer ? std::nullopt : std::optional(answer.error());
+  }
+
+  // Keeps a patient probe going beside the short ones while those time out. Whether it was answered.
+  bool patient_answer(MountId mount, const std::optional<Error>& error) {
+    PatientProbe& patient = patient_probes_[mount];
+    bool answered = false;
+    if (patient.answer.valid() && patient.answer.wait_for(Duration::zero()) == std::future_status::ready)
+      answered = !patient.answer.get();
+    if (!error) {
+      patient.timeouts = 0;
+    } else if (*error == ErrorCode::kTimedOut || *error == ErrorCode::kUnavailable) {
+      if (++patient.timeouts >= kImpatientProbesMax && !patient.answer.valid() && !answered)
+        patient.answer = std::async(std::launch::async, [this, mount] { return ask(mount, kPatientProbeTimeout); });
+    }
+    return answered;
+  }
+
+  // Once for each reason, and again now and then.
+  void tell_unavailable(MountId mount, const Error& error) {
+    Told& told = told_[mount];
+    std::string text = error.to_string();
+    if (told.text == text && !told.again.expired()) return;
+    told = {.text = std::move(text), .again = Deadline::after(kToldAgainAfter)};
+    log_warn("persist.store_unavailable", {{"mount", mount}, {"error", error}});
+  }
+
+  void settle_probe(MountId mount, const std::optional<Error>& error) {
+    const bool refused = breaker_.refusal(mount).has_value();
     const auto verdict = breaker_.probed(mount, error);
     for (const auto& suspect : verdict.to_blame) {
       if (suspect.inode != InodeId{}) reconciler_.put_off(suspect.inode, suspect.error);
     }
-    if (error) log_warn("persist.store_unavailable", {{"mount", mount}, {"error", *error}});
+    if (error) tell_unavailable(mount, *error);
     if (!verdict.resumed) return;
+    told_.erase(mount);
     log_info("persist.store_available", {{"mount", mount}});
+    // What was refused before the store as a whole counted as refusing waits for a time of its own.
+    if (refused) {
+      if (const auto retried = retry_all(); !retried) log_warn("persist.not_retried", {{"error", retried.error()}});
+    }
     queue_.rescan();
     eraser_.loop().wake();
     walker_.loop().wake();
@@ -394,8 +466,21 @@ class Persister::Impl {
   Uploader uploader_;
   Eraser eraser_;
   TreeWalker walker_;
+  Sweeper sweeper_;
   DirectoryTimes directory_times_;
   Reconciler reconciler_;
+
+  struct PatientProbe {
+    uint32_t timeouts = 0;                     // of short probes, in a row
+    std::future<std::optional<Error>> answer;  // valid: one is under way
+  };
+  struct Told {
+    std::string text;
+    Deadline again = Deadline::never();
+  };
+  // Of the thread that watches the stores.
+  std::map<MountId, PatientProbe> patient_probes_;
+  std::map<MountId, Told> told_;
 
   std::mutex mutex_;  // a leaf
   std::condition_variable changed_;
@@ -422,6 +507,7 @@ Result<void> Persister::retry(std::optional<InodeId> inode) { return impl_->retr
 Result<std::vector<QueueItem>> Persister::list(size_t items_max) { return impl_->list(items_max); }
 Result<std::optional<QueueItem>> Persister::item(InodeId inode) { return impl_->item(inode); }
 PersistStats Persister::stats() const { return impl_->stats(); }
-Result<void> Persister::drain(Deadline deadline) { return impl_->drain(deadline); }
+Result<void> Persister::drain(Deadline deadline, const DrainProgress& progress) { return impl_->drain(deadline, progress); }
+std::optional<Error> Persister::store_error(MountId mount) const { return impl_->store_error(mount); }
 
 }  // namespace weir::persist

@@ -36,8 +36,8 @@ struct PersistOptions {
   uint64_t part_bytes = 16ull << 20;                        // objects above go up in parts
   uint32_t parts_in_flight = 4;                             // of one object
   uint32_t erase_batch = 500;
-  // How long a store may go on with a request whose sender has died or given it up. 0: not at all.
-  Duration late_effect_max = std::chrono::seconds(10);
+  Duration leftover_check_period = std::chrono::minutes(10);  // how often objects and uploads of ours are looked for that nobody needs
+  Duration leftover_age = std::chrono::hours(1);              // younger ones are left alone
   // Whether applications keep the volume so busy that work nobody waits for stands back, for stand_back_max() at most. Called
   // often, by several threads. Empty: never.
   std::function<bool()> foreground_busy;
@@ -45,7 +45,13 @@ struct PersistOptions {
 
 inline Duration stand_back_max(const PersistOptions& options) { return options.deadline / 4; }
 
-enum class Phase : uint8_t { kWaiting, kUploading, kCopying, kBackingOff };
+enum class Phase : uint8_t {
+  kWaiting,
+  kUploading,
+  kCopying,
+  kBackingOff,
+  kStoreAway,  // its store takes nothing for now; see Persister::store_error
+};
 std::string_view name_of(Phase phase);
 
 // One waiting inode, for `async-persist list|stat`.
@@ -74,11 +80,25 @@ struct PersistStats {
   uint64_t copied_files = 0;
   uint64_t erased_objects = 0;
   uint64_t conflicts = 0;
+  uint64_t aborted_uploads = 0;    // multipart uploads of ours that nobody would have completed
+  uint64_t erased_leftovers = 0;   // objects of ours that nobody owned
   uint64_t errors_unavailable = 0;
   uint64_t errors_denied = 0;
   uint64_t errors_other = 0;
   uint64_t changed_while_uploading = 0;
 };
+
+// What is to be done before the bucket mirrors the namespace.
+struct LeftToDo {
+  uint64_t files = 0;  // and directories, symlinks, further names
+  uint64_t bytes = 0;
+  bool erasures = false;           // objects that nobody owns any more
+  bool moved_directories = false;  // whose objects are still under the old prefix
+  bool removals = false;           // trees of which something is left
+
+  bool nothing() const { return files == 0 && !erasures && !moved_directories && !removals; }
+};
+std::string to_string(const LeftToDo& left);
 
 class Persister {
  public:
@@ -128,8 +148,14 @@ class Persister {
   PersistStats stats() const;
 
   // Returns when nothing is queued, to be erased, moved or removed with its tree, and the objects of directories say when
-  // their entries changed before the call; kTimedOut with what is left.
-  Result<void> drain(Deadline deadline);
+  // their entries changed before the call; kTimedOut with what is left. What is queued meanwhile counts, too. `progress` is
+  // called often; false: stop, with kCancelled.
+  using DrainProgress = std::function<bool(const LeftToDo& left)>;
+  Result<void> drain(Deadline deadline, const DrainProgress& progress = {});
+
+  // Why nothing is sent to the mount point's store for now: kDenied when it refuses us, else it does not answer. It is tried
+  // again every second or so.
+  std::optional<Error> store_error(MountId mount) const;
 
  private:
   class Impl;

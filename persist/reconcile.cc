@@ -1,7 +1,6 @@
 #include "persist/reconcile.h"
 
 #include <algorithm>
-#include <limits>
 #include <memory>
 #include <utility>
 
@@ -18,6 +17,10 @@ constexpr Duration kBlockedPauseMin = std::chrono::milliseconds(5);
 constexpr Duration kBlockedPauseMax = std::chrono::milliseconds(50);
 constexpr Duration kChangedPauseMin = std::chrono::milliseconds(100);
 constexpr Duration kChangedPauseMax = std::chrono::seconds(5);
+// Between the tries of a file whose store is unwell; longer for one that seems to be the only one that fails.
+constexpr Duration kUnwellPauseMax = std::chrono::seconds(3);
+constexpr Duration kUnwellPauseLong = std::chrono::minutes(1);
+constexpr uint32_t kUnwellAttemptsPatient = 100;
 
 bool lies_at(const meta::Inode& inode, MountId mount, std::string_view key) {
   return inode.has_home() && MountId(inode.home().mount()) == mount && inode.home().key() == key;
@@ -78,17 +81,10 @@ void Reconciler::work(Queue::Job job) {
   parts_.activity.changed(job.inode);
 }
 
-// What a predecessor was erasing when it died may be gone only after its death.
-int64_t Reconciler::held_whiteouts_ns() const {
-  const int64_t until_ns = started_ns_ + options_.late_effect_max.count();
-  const bool holds = options_.late_effect_max > Duration::zero() && unix_ns(parts_.names.clock().wall_now()) < until_ns;
-  return holds ? started_ns_ : std::numeric_limits<int64_t>::min();
-}
-
 Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount, Activity::Attempt& attempt) {
   for (int round = 0; round < kRoundsMax; ++round) {
     if (parts_.deadlines.stopping()) return fail(ErrorCode::kCancelled);
-    const auto claim = parts_.names.claim(inode, held_whiteouts_ns());
+    const auto claim = parts_.names.claim(inode);
     if (failed_with(claim, ErrorCode::kNotFound)) {
       TRY(settle_unnamed(inode, mount));
       return Outcome::kDone;
@@ -100,7 +96,6 @@ Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount,
       return fail(ErrorCode::kCorrupt, "the file is quarantined: its bytes are lost or rotten");
     *mount = claim->mount;
     TRY(failpoint("persist.claimed"));
-    if (claim->being_erased) return Outcome::kBlocked;
     if (claim->blocked_by) {
       TRY_ASSIGN(const bool cleared, clear_way(*claim));
       if (!cleared) return Outcome::kBlocked;
@@ -415,9 +410,14 @@ void Reconciler::put_off(InodeId inode, const Error& error) {
   progress.set_last_error_code(static_cast<uint32_t>(error.code()));
   progress.set_permanent(error == ErrorCode::kDenied);
   const bool changed = error == ErrorCode::kBusy;
-  const Duration pause = changed ? random_backoff(progress.attempts(), kChangedPauseMin, kChangedPauseMax)
-                                 : random_backoff(progress.attempts(), options_.retry_interval_min,
-                                                  options_.retry_interval_max);
+  // A store that fails now and then is the store's affair: when it is well again nothing shall wait long.
+  const bool unwell = error == ErrorCode::kUnavailable || error == ErrorCode::kTimedOut;
+  const Duration longest = !unwell                                        ? options_.retry_interval_max
+                           : progress.attempts() < kUnwellAttemptsPatient ? kUnwellPauseMax
+                                                                          : kUnwellPauseLong;
+  const Duration pause =
+      changed ? random_backoff(progress.attempts(), kChangedPauseMin, kChangedPauseMax)
+              : random_backoff(progress.attempts(), options_.retry_interval_min, std::min(longest, options_.retry_interval_max));
   const int64_t due_ns = unix_ns(parts_.names.clock().wall_now()) + pause.count();
   progress.set_next_try_ns(due_ns);
   if (!changed) {

@@ -263,6 +263,7 @@ Result<void> Uploader::open_multipart(const meta::Claim& claim, const ufs::Objec
     }
   }
 
+  TRY(names_.expect_upload(claim.mount, claim.key));
   TRY_ASSIGN(upload.id, store.create_multipart(claim.key, attributes, deadlines_.reply()));
   TRY(failpoint("persist.multipart_created"));
   progress.set_upload_mount(claim.mount.value());

@@ -123,7 +123,8 @@ Fsck::Fsck(meta::Namespace& names, pages::PageStore& pages, const ufs::MountTabl
       stores_(stores),
       options_(std::move(options)),
       listener_(std::move(listener)),
-      check_(names.kv()) {}
+      check_(names.kv()),
+      repair_(names, pages, stores, options_.ufs_timeout) {}
 
 Result<FsckSummary> Fsck::run() {
   TRY_ASSIGN(const meta::Inode top, names_.resolve(options_.path));
@@ -138,6 +139,21 @@ Result<FsckSummary> Fsck::run() {
     TRY(settle());
   }
   return summary_;
+}
+
+Result<FsckSummary> run_fsck(meta::Namespace& names, pages::PageStore& pages, const ufs::MountTable& stores,
+                             const FsckOptions& options, const FsckListener& listener) {
+  uint64_t repaired = 0;
+  for (int run = 1;; ++run) {
+    TRY_ASSIGN(FsckSummary summary, Fsck(names, pages, stores, options, listener).run());
+    if (summary.repaired != 0 && run < kRepairRunsMax) {
+      repaired += summary.repaired;
+      continue;
+    }
+    summary.discrepancies -= summary.repaired;
+    summary.repaired += repaired;
+    return summary;
+  }
 }
 
 // --- metadata and page store
@@ -222,7 +238,7 @@ Result<void> Fsck::check_tree(const meta::Inode& top) {
 Result<void> Fsck::take_in(meta::Check::Look& look) {
   TRY(go_on());
   summary_.names += look.names;
-  for (const auto& [row, discrepancy] : look.findings) suspect_row(row, discrepancy.kind);
+  for (const auto& finding : look.findings) suspect_row(finding.row, finding.discrepancy.kind);
   for (const auto& seen : look.inodes) {
     const meta::Inode& inode = seen.inode;
     count(inode, counted_);
@@ -316,10 +332,11 @@ Result<void> Fsck::check_local_files() {
     if (options_.is_being_filled && options_.is_being_filled(file)) continue;
     const auto stat = pages_.stat(file);
     if (failed_with(stat, ErrorCode::kNotFound)) continue;
-    tell({.kind = "file_stray",
-          .expected = "local file " + std::to_string(file.value()) + " belongs to an inode",
-          .found = stat ? "it belongs to none; " + std::to_string(stat->allocated_bytes) + " bytes"
-                        : stat.error().to_string()});
+    TRY(tell_and_repair({.kind = "file_stray",
+                         .expected = "local file " + std::to_string(file.value()) + " belongs to an inode",
+                         .found = stat ? "it belongs to none; " + std::to_string(stat->allocated_bytes) + " bytes"
+                                       : stat.error().to_string()},
+                        [&] { return repair_.remedy_for_stray(file); }, [&] { return repair_.adopt_stray(file); }));
   }
   return {};
 }
@@ -349,9 +366,17 @@ Result<void> Fsck::check_counters(const meta::UsageCounters& before) {
   for (const auto& [pair, off] : suspects) {
     const uint64_t stored = after.*pair.counter;
     if (begin.*pair.counter != stored || stored - counted.*pair.counter != off) continue;
-    tell({.kind = "wrong_counter",
-          .expected = std::string(pair.name) + " = " + std::to_string(counted.*pair.counter),
-          .found = std::to_string(stored)});
+    const auto set_right = [&, off = off, name = pair.name]() -> Result<bool> {
+      TRY(kv::run_txn(names_.kv(), [&](kv::Txn& txn) -> Result<void> {
+        txn.add(format::usage_key(name), -static_cast<int64_t>(off));
+        return {};
+      }));
+      return true;
+    };
+    TRY(tell_and_repair({.kind = "wrong_counter",
+                         .expected = std::string(pair.name) + " = " + std::to_string(counted.*pair.counter),
+                         .found = std::to_string(stored)},
+                        [] { return Result<std::string>("the counter is set right"); }, set_right));
   }
   return {};
 }
@@ -453,8 +478,7 @@ Result<void> Fsck::compare(MountId mount, const std::string& key, const ufs::Obj
   return suspect();
 }
 
-Result<std::optional<meta::Discrepancy>> Fsck::look_at_object(const ObjectId& id) {
-  using Found = std::optional<meta::Discrepancy>;
+Result<void> Fsck::look_at_object(const ObjectId& id) {
   const auto& [mount, key] = id;
   TRY_ASSIGN(const auto store, store_of(mount));
   TRY_ASSIGN(const Known before, known_of(names_.kv(), mount, key));
@@ -463,16 +487,16 @@ Result<std::optional<meta::Discrepancy>> Fsck::look_at_object(const ObjectId& id
   TRY_ASSIGN(const Known known, known_of(names_.kv(), mount, key));
   if (!(known == before)) {
     ++summary_.in_flight;
-    return Found{};
+    return {};
   }
-  if (!known.owner) return head ? look_at_unowned(id, *head) : Found{};
+  if (!known.owner) return head ? look_at_unowned(id, *head) : Result<void>();
   // What has no inode, or whose inode says otherwise, was told when the metadata was checked.
   const format::Home* home = known.inode ? object_at(*known.inode, mount, key) : nullptr;
-  if (home == nullptr) return Found{};
+  if (home == nullptr) return {};
   const meta::Inode& inode = *known.inode;
   if (inode.claimed_key() == key || inode.claimed_sidecar() == key || inode.queued() != format::NOT_QUEUED) {
     ++summary_.in_flight;
-    return Found{};
+    return {};
   }
   meta::Discrepancy wrong{.kind = "object_missing",
                           .path = names_.path_of(InodeId(inode.id())).value_or(""),
@@ -480,15 +504,14 @@ Result<std::optional<meta::Discrepancy>> Fsck::look_at_object(const ObjectId& id
                           .key = key,
                           .expected = text_of(home->etag(), home->size()),
                           .found = "no such object"};
-  if (!head) return Found(std::move(wrong));
-  if (agrees(*home, head->info)) return Found{};
+  if (!head) return tell_of_content(wrong);
+  if (agrees(*home, head->info)) return {};
   wrong.kind = "object_differs";
   wrong.found = text_of(head->info.etag, head->info.size_bytes);
-  return Found(std::move(wrong));
+  return tell_of_content(wrong);
 }
 
-Result<std::optional<meta::Discrepancy>> Fsck::look_at_unowned(const ObjectId& id, const ufs::ObjectHead& head) {
-  using Found = std::optional<meta::Discrepancy>;
+Result<void> Fsck::look_at_unowned(const ObjectId& id, const ufs::ObjectHead& head) {
   const auto& [mount, key] = id;
   const auto token = meta::owner_of(head.attributes);
   const bool ours = (token && token->volume_id == names_.volume_id()) ||
@@ -497,16 +520,17 @@ Result<std::optional<meta::Discrepancy>> Fsck::look_at_unowned(const ObjectId& i
   if (ours || key.starts_with(meta::kParkingPrefix)) {
     wrong.found = text_of(head.info.etag, head.info.size_bytes) +
                   (token ? ", written for inode " + std::to_string(token->inode.value()) : std::string());
-    return Found(std::move(wrong));
+    return tell_and_repair(std::move(wrong), [] { return Result<std::string>("it is moved to lost+found"); },
+                           [&] { return repair_.move_stray_object(mount, key, head); });
   }
   if (is_reserved(key)) {  // another volume's, of a bucket that it wrote
     ++summary_.unlisted_objects;
-    return Found{};
+    return {};
   }
   const bool data_in_marker = key.ends_with('/') && head.info.size_bytes != 0;
   if (!showable(key) || data_in_marker) {
     ++summary_.hidden_objects;
-    return Found{};
+    return {};
   }
   const auto mounts = names_.mounts();
   TRY(mounts);
@@ -517,17 +541,17 @@ Result<std::optional<meta::Discrepancy>> Fsck::look_at_unowned(const ObjectId& i
     const auto shown = names_.resolve(path);
     if (shown && meta::is_directory(*shown)) {
       ++summary_.hidden_objects;
-      return Found{};
+      return {};
     }
   }
   if (!options_.foreign_objects) {
     ++summary_.unlisted_objects;
-    return Found{};
+    return {};
   }
   wrong.kind = "object_without_name";
   wrong.expected = "every object has a name";
   wrong.found = text_of(head.info.etag, head.info.size_bytes);
-  return Found(std::move(wrong));
+  return tell(std::move(wrong));
 }
 
 Result<Fsck::Listed> Fsck::listed(MountId mount, std::string_view key) {
@@ -579,17 +603,16 @@ Result<void> Fsck::settle() {
     TRY(go_on());
     TRY_ASSIGN(const auto look, check_.look_at({&row, 1}));
     for (const auto& finding : look.findings) {
-      if (kinds.contains(finding.discrepancy.kind)) tell(finding.discrepancy);
+      if (kinds.contains(finding.discrepancy.kind)) TRY(tell_of_row(row, finding.discrepancy));
     }
     for (const auto& seen : look.inodes) {
       const auto wrong = judge_content(seen);
-      if (wrong && kinds.contains(wrong->kind)) tell(*wrong);
+      if (wrong && kinds.contains(wrong->kind)) TRY(tell_of_content(*wrong));
     }
   }
   for (const ObjectId& object : objects) {
     TRY(go_on());
-    TRY_ASSIGN(const auto wrong, look_at_object(object));
-    if (wrong) tell(*wrong);
+    TRY(look_at_object(object));
   }
   return {};
 }
@@ -609,9 +632,39 @@ Result<void> Fsck::go_on() {
   return {};
 }
 
-void Fsck::tell(const meta::Discrepancy& discrepancy) {
+Result<void> Fsck::tell(meta::Discrepancy discrepancy) {
   ++summary_.discrepancies;
+  if (discrepancy.repaired) ++summary_.repaired;
+  if (options_.repair == FsckRepair::kNo) discrepancy.remedy.clear();
   listener_.discrepancy(discrepancy);
+  return {};
+}
+
+Result<void> Fsck::tell_and_repair(meta::Discrepancy discrepancy, const std::function<Result<std::string>()>& remedy,
+                                   const std::function<Result<bool>()>& apply) {
+  if (options_.repair == FsckRepair::kNo) return tell(std::move(discrepancy));
+  // What stands in the way of one repair does not stand in the way of the others.
+  const auto found = remedy();
+  discrepancy.remedy = found ? *found : "";
+  if (options_.repair == FsckRepair::kYes && !discrepancy.remedy.empty()) {
+    const auto applied = apply();
+    discrepancy.repaired = applied.value_or(false);
+    if (!applied) discrepancy.remedy += ", which failed: " + applied.error().to_string();
+  }
+  return tell(std::move(discrepancy));
+}
+
+Result<void> Fsck::tell_of_row(const std::string& row, const meta::Discrepancy& discrepancy) {
+  return tell_and_repair(discrepancy, [&] { return Result<std::string>(discrepancy.remedy); },
+                         [&]() -> Result<bool> {
+                           TRY_ASSIGN(const auto outcome, repair_.rows().repair(row, discrepancy.kind));
+                           return outcome == meta::Repair::Outcome::kRepaired;
+                         });
+}
+
+Result<void> Fsck::tell_of_content(const meta::Discrepancy& discrepancy) {
+  return tell_and_repair(discrepancy, [&] { return repair_.remedy(discrepancy); },
+                         [&] { return repair_.apply(discrepancy); });
 }
 
 }  // namespace weir::volume

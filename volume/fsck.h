@@ -2,7 +2,8 @@
 //
 // Works on a volume in use, with memory that does not grow with it (besides eight bytes for each local file). What is on its
 // way (open, queued, to be erased, moving) is no discrepancy, and what looks like one is looked at again after a pause before
-// it is told. Nothing is repaired, and no listing is taken in.
+// it is told. Nothing is repaired unless asked for, and no listing is taken in. A repair may bring to light what was behind it: a run
+// that repaired something is to be followed by another one.
 //
 // Threads: one at a time.
 #pragma once
@@ -24,14 +25,22 @@
 #include "meta/namespace.h"
 #include "pages/page_store.h"
 #include "ufs/mount_table.h"
+#include "volume/content_repair.h"
 
 namespace weir::volume {
+
+enum class FsckRepair : uint8_t {
+  kNo,
+  kDryRun,  // discrepancies carry what would be done
+  kYes,
+};
 
 struct FsckOptions {
   std::string path = "/";     // "/": everything; else the names below it, their content and their objects
   bool ufs = false;           // compare with the objects in the under store, too
   // Objects that were put there by others and were not taken in yet are told as well, instead of counted.
   bool foreign_objects = false;
+  FsckRepair repair = FsckRepair::kNo;
   Duration second_look_after = std::chrono::seconds(1);
   Duration ufs_timeout = std::chrono::seconds(60);  // of one call
   // Whether a local file is being filled that nothing names yet. May be empty.
@@ -46,7 +55,8 @@ struct FsckSummary {
   uint64_t in_flight = 0;         // inodes and object keys that wait for something
   uint64_t unlisted_objects = 0;  // of others, in places that were not looked at yet
   uint64_t hidden_objects = 0;    // of others, that no path can show
-  uint64_t discrepancies = 0;
+  uint64_t discrepancies = 0;     // of one run with those that it repaired; of run_fsck() what is left
+  uint64_t repaired = 0;
 };
 
 struct FsckListener {
@@ -79,8 +89,9 @@ class Fsck {
   Result<void> check_bucket(MountId mount, const std::string& prefix, bool whole_prefix);
   Result<void> compare(MountId mount, const std::string& key, const ufs::ObjectInfo* object,
                        const format::Owner* owner);
-  Result<std::optional<meta::Discrepancy>> look_at_object(const ObjectId& id);
-  Result<std::optional<meta::Discrepancy>> look_at_unowned(const ObjectId& id, const ufs::ObjectHead& head);
+  // Tells what is wrong.
+  Result<void> look_at_object(const ObjectId& id);
+  Result<void> look_at_unowned(const ObjectId& id, const ufs::ObjectHead& head);
   enum class Listed : uint8_t { kNo, kYes, kMoving };
   // Whether the listing of the directory in which the key would be shown was taken in.
   Result<Listed> listed(MountId mount, std::string_view key);
@@ -91,7 +102,12 @@ class Fsck {
   Result<void> settle();
   Result<void> pause();
   Result<void> go_on();
-  void tell(const meta::Discrepancy& discrepancy);
+  Result<void> tell(meta::Discrepancy discrepancy);
+  // The same of what `remedy` finds a way for and `apply` mends.
+  Result<void> tell_and_repair(meta::Discrepancy discrepancy, const std::function<Result<std::string>()>& remedy,
+                               const std::function<Result<bool>()>& apply);
+  Result<void> tell_of_row(const std::string& row, const meta::Discrepancy& discrepancy);
+  Result<void> tell_of_content(const meta::Discrepancy& discrepancy);
 
   meta::Namespace& names_;
   pages::PageStore& pages_;
@@ -99,6 +115,7 @@ class Fsck {
   const FsckOptions options_;
   const FsckListener listener_;
   meta::Check check_;
+  ContentRepair repair_;
   FsckSummary summary_;
 
   std::map<std::string, std::set<std::string, std::less<>>> rows_;  // suspected, with the kinds
@@ -111,5 +128,11 @@ class Fsck {
 
   std::pair<ObjectId, Listed> last_listed_{{}, Listed::kNo};  // directory prefix, and the answer
 };
+
+// Runs fsck; with kYes again and again until a run repairs nothing more, at most kRepairRunsMax times. The summary is the last
+// run's, with the sum of what was repaired.
+inline constexpr int kRepairRunsMax = 10;
+Result<FsckSummary> run_fsck(meta::Namespace& names, pages::PageStore& pages, const ufs::MountTable& stores,
+                             const FsckOptions& options, const FsckListener& listener);
 
 }  // namespace weir::volume

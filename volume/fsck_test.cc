@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "format/keys.h"
@@ -74,6 +75,28 @@ class FsckTest : public ::testing::Test {
     return kinds;
   }
 
+  // Repairs, lets the volume come to rest, and looks again; what is left.
+  Kinds repair() {
+    FsckOptions options{.ufs = true, .repair = FsckRepair::kDryRun};
+    const Kinds told = kinds(options);
+    EXPECT_EQ(kinds(options), told);  // nothing was done
+    options.repair = FsckRepair::kYes;
+    options.second_look_after = std::chrono::milliseconds(20);
+    const auto summary = volume_->fsck(options, {.discrepancy = [](const auto&) {}, .progress = {}});
+    EXPECT_TRUE(summary.has_value()) << summary.error().to_string();
+    if (summary) left_ = summary->discrepancies;
+    volume_.drain();
+    return kinds();
+  }
+  InodeId lost_found() { return volume_.find(volume_.root(), "lost+found"); }
+  std::string content(InodeId id) {
+    auto file = must(volume_->open_file(id, {}));
+    const std::string content = MemoryVolume::read(*file);
+    file->close();
+    return content;
+  }
+
+  uint64_t left_ = 0;
   MemoryVolume volume_;
   InodeId directory_{};
   InodeId file_{};
@@ -123,6 +146,9 @@ TEST_F(FsckTest, a_lost_local_file_that_was_not_persisted_is_named) {
   EXPECT_EQ(found[0].kind, "file_missing");
   EXPECT_EQ(found[0].path, "/s3/dir/lost");
   EXPECT_EQ(found[0].inode, lost);
+  // Repairing says so once and for all.
+  must(volume_->fsck({.repair = FsckRepair::kYes, .second_look_after = {}}, {.discrepancy = [](const auto&) {}, .progress = {}}));
+  EXPECT_EQ(kinds(), Kinds{"file_quarantined"});
 }
 
 TEST_F(FsckTest, a_local_file_of_another_size_is_named) {
@@ -132,6 +158,29 @@ TEST_F(FsckTest, a_local_file_of_another_size_is_named) {
   EXPECT_EQ(found[0].kind, "file_of_wrong_size");
   EXPECT_NE(found[0].expected.find("7 bytes"), std::string::npos);
   EXPECT_EQ(found[0].found, "3 bytes");
+  EXPECT_EQ(repair(), Kinds{});
+  EXPECT_EQ(content(file_), "content");
+}
+
+TEST_F(FsckTest, an_unpersisted_file_whose_local_copy_is_longer_is_what_the_copy_holds) {
+  volume_->persister().stop(MemoryVolume::later());
+  const InodeId grown = put("grown", "short");
+  await_closed(grown);
+  std::ofstream(local_path(grown), std::ios::app) << ", and more";
+  EXPECT_EQ(kinds(), Kinds{"file_of_wrong_size"});
+  must(volume_->fsck({.repair = FsckRepair::kYes, .second_look_after = {}}, {.discrepancy = [](const auto&) {}, .progress = {}}));
+  EXPECT_EQ(kinds(), Kinds{});
+  EXPECT_EQ(content(grown), "short, and more");
+}
+
+TEST_F(FsckTest, an_unpersisted_file_whose_local_copy_is_shorter_is_quarantined) {
+  volume_->persister().stop(MemoryVolume::later());
+  const InodeId cut = put("cut", "all of it");
+  await_closed(cut);
+  std::filesystem::resize_file(local_path(cut), 3);
+  EXPECT_EQ(kinds(), Kinds{"file_of_wrong_size"});
+  must(volume_->fsck({.repair = FsckRepair::kYes, .second_look_after = {}}, {.discrepancy = [](const auto&) {}, .progress = {}}));
+  EXPECT_EQ(kinds(), Kinds{"file_quarantined"});
 }
 
 TEST_F(FsckTest, an_evicted_file_is_no_discrepancy) {
@@ -140,9 +189,12 @@ TEST_F(FsckTest, an_evicted_file_is_no_discrepancy) {
   EXPECT_EQ(kinds(), Kinds{});
 }
 
+// Semantics 6.7, below the mount.
 TEST_F(FsckTest, a_local_file_of_no_inode_is_named) {
-  must(volume_.pages().create(LocalFileId(4'711)));
+  must(must(volume_.pages().create(LocalFileId(4'711)))->write(0, bytes_of("nobody's")));
   EXPECT_EQ(kinds(), Kinds{"file_stray"});
+  EXPECT_EQ(repair(), Kinds{});
+  EXPECT_EQ(content(volume_.find(lost_found(), "local-file-4711")), "nobody's");
 }
 
 TEST_F(FsckTest, a_quarantined_file_is_named) {
@@ -154,6 +206,8 @@ TEST_F(FsckTest, a_quarantined_file_is_named) {
     return {};
   }));
   EXPECT_EQ(kinds(), Kinds{"file_quarantined"});
+  EXPECT_EQ(repair(), Kinds{"file_quarantined"});  // nobody has its bytes
+  EXPECT_EQ(left_, 1u);
 }
 
 TEST_F(FsckTest, a_wrong_counter_is_named) {
@@ -166,6 +220,7 @@ TEST_F(FsckTest, a_wrong_counter_is_named) {
   EXPECT_EQ(found[0].kind, "wrong_counter");
   EXPECT_EQ(found[0].expected, "bytes = 18");
   EXPECT_EQ(found[0].found, "23");
+  EXPECT_EQ(repair(), Kinds{});
 }
 
 TEST_F(FsckTest, damaged_metadata_is_named) {
@@ -177,6 +232,8 @@ TEST_F(FsckTest, damaged_metadata_is_named) {
   EXPECT_EQ(kinds({.path = "/s3/old"}), Kinds{});
   // Its object then belongs to nobody.
   EXPECT_EQ(kinds(), (Kinds{"object_key_not_owned", "object_stray"}));
+  EXPECT_EQ(repair(), Kinds{});
+  EXPECT_EQ(content(file_), "content");
 }
 
 TEST_F(FsckTest, a_lost_object_is_named) {
@@ -187,14 +244,31 @@ TEST_F(FsckTest, a_lost_object_is_named) {
   EXPECT_EQ(found[0].kind, "object_missing");
   EXPECT_EQ(found[0].path, "/s3/dir/file");
   EXPECT_EQ(found[0].key, "dir/file");
+  EXPECT_EQ(repair(), Kinds{});
+  EXPECT_EQ(volume_.keys(), (Kinds{"dir/", "dir/file", "old"}));
 }
 
+TEST_F(FsckTest, a_lost_object_whose_content_is_not_here_is_left_to_a_person) {
+  volume_.pages().remove(local_file(file_));
+  must(volume_.bucket.erase("dir/file", std::nullopt, MemoryVolume::later()));
+  EXPECT_EQ(repair(), Kinds{"object_missing"});
+  EXPECT_EQ(left_, 1u);
+}
+
+// Semantics 6.7, below the mount.
 TEST_F(FsckTest, an_object_with_another_etag_or_size_is_named) {
   volume_.put_object("dir/file", "somebody else's");
   const auto found = fsck();
   ASSERT_EQ(found.size(), 1u);
   EXPECT_EQ(found[0].kind, "object_differs");
   EXPECT_NE(found[0].found.find("15 bytes"), std::string::npos);
+  EXPECT_EQ(repair(), Kinds{});
+  // Neither is lost.
+  EXPECT_EQ(content(file_), "content");
+  const auto names = volume_.list(directory_);
+  ASSERT_EQ(names.size(), 2u);
+  EXPECT_EQ(names[1].rfind("file.conflict-", 0), 0u);
+  EXPECT_EQ(content(volume_.find(directory_, names[1])), "somebody else's");
 }
 
 TEST_F(FsckTest, an_object_of_this_volume_that_no_name_owns_is_named) {
@@ -204,6 +278,10 @@ TEST_F(FsckTest, an_object_of_this_volume_that_no_name_owns_is_named) {
   volume_.put_object(".weir-parked/volume-1-77", "x");
   EXPECT_EQ(kinds(), (Kinds{"object_stray", "object_stray"}));
   EXPECT_EQ(kinds({.path = "/s3/dir", .ufs = true}), Kinds{"object_stray"});
+  EXPECT_EQ(repair(), Kinds{});
+  const auto keys = volume_.keys();
+  EXPECT_EQ(std::ranges::count_if(keys, [](const auto& key) { return key.starts_with("lost+found/object-"); }), 2);
+  EXPECT_EQ(std::ranges::find(keys, "dir/leftover"), keys.end());
 }
 
 TEST_F(FsckTest, objects_of_others_are_counted_and_told_when_asked_for) {

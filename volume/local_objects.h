@@ -126,6 +126,7 @@ class LocalObjects final : public Objects {
 
   // Forgets uploads that were begun longer ago than ObjectsOptions::upload_abandoned_after.
   void abort_abandoned_uploads();
+  uint64_t abandoned_uploads() const { return abandoned_uploads_; }
   // Whether the local file is being filled, and the metadata does not know of it yet.
   bool is_being_filled(LocalFileId local_file) const;
 
@@ -209,6 +210,7 @@ class LocalObjects final : public Objects {
   mutable std::mutex mutex_;  // leaf
   std::set<LocalFileId> being_filled_;
   std::map<uint64_t, std::weak_ptr<Upload>> uploads_;
+  std::atomic<uint64_t> abandoned_uploads_ = 0;
 };
 
 }  // namespace weir::volume

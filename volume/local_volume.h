@@ -86,7 +86,8 @@ class LocalVolume final : public Volume {
 
   Result<MountPoint> add_mount(std::string_view path, std::string_view uri, const Properties& properties) override;
   Result<void> remove_mount(std::string_view path) override;
-  Result<std::vector<MountPoint>> mount_points() override { return mounts_.list(); }
+  Result<std::vector<MountPoint>> mount_points() override;
+  Result<std::vector<std::string>> mount_secrets() override { return mounts_.secrets(); }
 
   std::shared_ptr<const meta::PathRules> rules() const override { return names_->rules(); }
   Result<std::string> rules_document() override;
@@ -97,6 +98,8 @@ class LocalVolume final : public Volume {
   persist::Persister& persister() override { return *persister_; }
   VolumeStatistics statistics() override;
   Result<FsckSummary> fsck(const FsckOptions& options, const FsckListener& listener) override;
+  Result<ScrubSummary> scrub(Scrub::From from, const ScrubListener& listener) override;
+  Result<std::optional<ScrubSummary>> last_scrub() override { return scrub_->last(); }
 
  private:
   Deadline ufs_deadline() const { return Deadline::after(options_.ufs_timeout); }
@@ -106,8 +109,7 @@ class LocalVolume final : public Volume {
   Duration valid_for() const;
   // The inode is being read.
   void note_reading(const meta::Inode& inode, uint64_t endings);
-  // What is left at the deadline is not recorded.
-  void record_accesses(Deadline deadline);
+  void record_accesses();
   // Uploads shall stand back: applications are busy, and there is room for what waits.
   bool foreground_busy();
   // The inode with its attributes, which only the object may know.
@@ -151,6 +153,8 @@ class LocalVolume final : public Volume {
   // Files that the rules no longer keep from the bucket get into the queue, when that is due; what fails is tried again with
   // the next scan.
   void requeue_transient();
+  // When its period is over, or one that was stopped has to go on.
+  void scrub_when_due();
   void lower_changed(const meta::Namespace::LowerChanges& changes);
   Result<std::string> uri_of(const format::Home& home) const;
   meta::FileState state_of(const meta::Inode& inode);
@@ -178,8 +182,13 @@ class LocalVolume final : public Volume {
   DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;
   std::optional<Ticker> access_recorder_;
+  std::optional<Scrub> scrub_;
+  std::optional<Ticker> scrubber_;            // before scrub_ goes
   std::thread recovery_;                      // of local files, behind the start
   std::atomic<bool> recovered_ = true;        // that is done, or was given up
+  uint64_t recovered_orphans_ = 0;            // by the start, as the next
+  uint64_t recovered_marks_ = 0;
+  std::atomic<uint64_t> garbage_files_ = 0;
   std::optional<TreeRemover> remover_;
 };
 

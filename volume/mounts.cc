@@ -166,6 +166,17 @@ Result<void> Mounts::remove(std::string_view path, const std::function<void(Loca
   return fail(ErrorCode::kNotFound, "no mount point " + std::string(path));
 }
 
+Result<std::vector<std::string>> Mounts::secrets() {
+  TRY_ASSIGN(const auto mounts, names_.mounts());
+  std::vector<std::string> secrets;
+  for (const format::Mount& mount : mounts) {
+    for (const auto& [name, value] : mount.properties()) {
+      if (is_secret(name) || name.ends_with("access.key")) secrets.push_back(value);
+    }
+  }
+  return secrets;
+}
+
 Result<std::vector<Volume::MountPoint>> Mounts::list() {
   TRY_ASSIGN(const auto mounts, names_.mounts());
   std::vector<Volume::MountPoint> points;

@@ -37,6 +37,7 @@ class Mounts {
   // `forget` is called for the local files below it.
   Result<void> remove(std::string_view path, const std::function<void(LocalFileId)>& forget);
   Result<std::vector<Volume::MountPoint>> list();
+  Result<std::vector<std::string>> secrets();
 
   static constexpr Duration kProbePeriod = std::chrono::seconds(5);
   static constexpr Duration kProbeTimeout = std::chrono::seconds(5);

@@ -409,8 +409,9 @@ void LocalObjects::abort_abandoned_uploads() {
   });
   if (!looked) log_warn("objects.upload_scan_failed", {{"error", looked.error()}});
   for (const auto& [name, upload_id] : abandoned) {
-    if (const auto aborted = abort_upload(name, upload_id); aborted)
-      log_info("objects.upload_abandoned", {{"bucket", name.bucket}, {"key", name.key}, {"upload", upload_id}});
+    if (!abort_upload(name, upload_id)) continue;
+    ++abandoned_uploads_;
+    log_info("objects.upload_abandoned", {{"bucket", name.bucket}, {"key", name.key}, {"upload", upload_id}});
   }
 }
 

@@ -843,6 +843,7 @@ void OpenFiles::collect_leftovers() {
     // An orphan that is just being created without a name: open_created() sees the change.
     endings_.fetch_add(1, std::memory_order_acq_rel);
     reclaim(*open);
+    ++orphans_reclaimed_;
   }
   const auto marks = names_.write_marks();
   if (!marks.has_value()) {
@@ -857,6 +858,7 @@ void OpenFiles::collect_leftovers() {
     endings_.fetch_add(1, std::memory_order_acq_rel);
     if (const auto ended = recover_mark(names_, pages_, mark); !ended.has_value())
       log_warn("volume.mark_scan_failed", {{"inode", mark.inode}, {"error", ended.error()}});
+    ++writers_recovered_;
     settle(*open);
   }
 }

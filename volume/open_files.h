@@ -122,6 +122,9 @@ class OpenFiles {
   // Orphans and marks that no handle stands for: what failed transactions left behind.
   void collect_leftovers();
 
+  // By collect_leftovers().
+  uint64_t orphans_reclaimed() const { return orphans_reclaimed_; }
+  uint64_t writers_recovered() const { return writers_recovered_; }
   uint64_t open_count() const { return open_count_.load(std::memory_order_relaxed); }
   uint64_t hit_bytes() const { return hit_bytes_.load(std::memory_order_relaxed); }
   uint64_t fetched_bytes() const { return fetcher_.fetched_bytes(); }
@@ -183,6 +186,8 @@ class OpenFiles {
   const OpenFilesOptions options_;
   std::atomic<uint64_t> endings_ = 0;
   std::atomic<uint64_t> open_count_ = 0;
+  std::atomic<uint64_t> orphans_reclaimed_ = 0;
+  std::atomic<uint64_t> writers_recovered_ = 0;
   std::atomic<uint64_t> hit_bytes_ = 0;
   OpenTable table_;
   Fetcher fetcher_;

@@ -86,6 +86,18 @@ Result<std::vector<meta::LowerLayer::Hidden>> LocalVolume::hidden(std::string_vi
   return lower_->hidden(directory, ufs_deadline());
 }
 
+Result<std::vector<Volume::MountPoint>> LocalVolume::mount_points() {
+  TRY_ASSIGN(auto points, mounts_.list());
+  for (MountPoint& point : points) {
+    const auto away = persister_->store_error(point.id);
+    if (!away) continue;
+    point.reachable = false;
+    point.refused = *away == ErrorCode::kDenied;
+    point.error = away->to_string();
+  }
+  return points;
+}
+
 Result<Volume::Capacity> LocalVolume::capacity() {
   TRY_ASSIGN(const auto usage, names_->usage());
   const auto pages = pages_.usage();
@@ -119,7 +131,27 @@ VolumeStatistics LocalVolume::statistics() {
   if (const auto removals = names_->removals(InodeId{}, kRemovalsCounted)) statistics.trees_being_removed = removals->size();
   statistics.tree_entries_removed = remover_->removed_entries();
   statistics.kv = names_->kv().usage();
+  statistics.leftovers = {.orphans = files_->orphans_reclaimed() + recovered_orphans_,
+                          .writers = files_->writers_recovered() + recovered_marks_,
+                          .local_files = garbage_files_,
+                          .uploads = objects_->abandoned_uploads()};
+  const Scrub::Counters& scrub = scrub_->counters();
+  statistics.scrub = {.running = scrub.running,
+                      .runs = scrub.runs,
+                      .bytes = scrub.bytes,
+                      .dropped_files = scrub.dropped_files,
+                      .quarantined_files = scrub.quarantined_files,
+                      .unreadable_files = scrub.unreadable_files};
   return statistics;
+}
+
+Result<ScrubSummary> LocalVolume::scrub(Scrub::From from, const ScrubListener& listener) {
+  TRY(NoWait::check());
+  recovered_.wait(false);
+  const ScrubListener heeding{.finding = listener.finding, .progress = [&](const ScrubSummary& summary) {
+                                return !stopping_ && (!listener.progress || listener.progress(summary));
+                              }};
+  return scrub_->run(from, heeding);
 }
 
 Result<FsckSummary> LocalVolume::fsck(const FsckOptions& options, const FsckListener& listener) {
@@ -133,7 +165,9 @@ Result<FsckSummary> LocalVolume::fsck(const FsckOptions& options, const FsckList
   while (plain.path.size() > 1 && plain.path.ends_with('/')) plain.path.pop_back();
   plain.ufs_timeout = options_.ufs_timeout;
   plain.is_being_filled = [this](LocalFileId file) { return objects_->is_being_filled(file); };
-  return Fsck(*names_, pages_, stores_, std::move(plain), std::move(heeding)).run();
+  auto summary = run_fsck(*names_, pages_, stores_, plain, heeding);
+  if (plain.repair == FsckRepair::kYes) persister_->wake();
+  return summary;
 }
 
 }  // namespace weir::volume

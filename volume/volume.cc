@@ -1,5 +1,7 @@
 #include "volume/volume.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "volume/local_volume.h"
 #include "volume/recovery.h"
@@ -11,6 +13,9 @@ constexpr std::string_view kRulesDocument = "pathconfig";
 constexpr Duration kAccessRecordPeriod = std::chrono::seconds(5);
 constexpr std::string_view kWriteThroughRules =
     R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "WRITE_THROUGH"}, "pathRules": []})";
+// How often a volume that scrubs by itself looks whether it is time to.
+constexpr Duration kScrubLookMin = std::chrono::seconds(1);
+constexpr Duration kScrubLookMax = std::chrono::minutes(1);
 
 }  // namespace
 
@@ -57,6 +62,9 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
                                                         .read_ahead_requests = options.read_ahead_requests});
   objects_.emplace(LocalObjects::Parts{*names_, *lower_, pages_, *files_, *bodies_, *persister_, mounts_, foreground_, listener_},
                    options_);
+  scrub_.emplace(*names_, pages_, options_.scrub_bytes_per_second, [this](InodeId inode) {
+    if (CacheListener* const listener = listener_.load()) listener->content_changed(inode);
+  });
 }
 
 bool LocalVolume::foreground_busy() {
@@ -70,6 +78,7 @@ LocalVolume::~LocalVolume() {
   end_recovery();
   leftovers_.reset();
   access_recorder_.reset();
+  scrubber_.reset();
   if (remover_) remover_->close();
   persister_->stop(Deadline::after(Duration::zero()));
   // Whoever still waits for a store shall not hold up the end.
@@ -90,6 +99,9 @@ Result<void> LocalVolume::start() {
              recover(*names_, pages_, inodes_of(options_.held),
                      options_.callers_wait ? LocalFiles::kBehind : LocalFiles::kBefore));
   bodies_->take_over(recovered.bodies);
+  recovered_orphans_ = recovered.orphans;
+  recovered_marks_ = recovered.marks;
+  garbage_files_ = recovered.garbage;
   TRY_ASSIGN(held_, files_->resume(options_.held));
   log_info("volume.recovered", {{"volume", id()},
                                 {"open_for_write", recovered.marks},
@@ -107,13 +119,31 @@ Result<void> LocalVolume::start() {
   persister_->start();
   remover_.emplace(*names_, *files_, stores_, [this] { persister_->wake(); });
   if (options_.access_times != AccessTimePolicy::kNever)
-    access_recorder_.emplace(kAccessRecordPeriod, [this] { record_accesses(Deadline::never()); });
+    access_recorder_.emplace(kAccessRecordPeriod, [this] { record_accesses(); });
+  if (options_.scrub_period >= Duration::zero())
+    scrubber_.emplace(std::clamp(options_.scrub_period, kScrubLookMin, kScrubLookMax), [this] { scrub_when_due(); });
   leftovers_.emplace(options_.orphan_check_period, [this] {
     files_->collect_leftovers();
     requeue_transient();
     objects_->abort_abandoned_uploads();
   });
   return {};
+}
+
+void LocalVolume::scrub_when_due() {
+  recovered_.wait(false);
+  if (stopping_) return;
+  const auto last = scrub_->last();
+  if (!last) return;
+  const int64_t now_ns = unix_ns(names_->clock().wall_now());
+  if (*last && (*last)->started_ns + options_.scrub_period.count() > now_ns) return;
+  const auto scrubbed = scrub(Scrub::From::kLastStop, {});
+  if (scrubbed) {
+    log_info("scrub.done", {{"files", scrubbed->files}, {"bytes", scrubbed->bytes}, {"dropped", scrubbed->dropped_files},
+                            {"quarantined", scrubbed->quarantined_files}});
+  } else if (scrubbed.error() != ErrorCode::kCancelled && scrubbed.error() != ErrorCode::kBusy) {
+    log_error("scrub.failed", {{"error", scrubbed.error()}});
+  }
 }
 
 void LocalVolume::recover_local_files() {
@@ -131,6 +161,7 @@ void LocalVolume::recover_local_files() {
     return pages_.finish_recovery();
   }();
   if (finished) {
+    garbage_files_ += *finished;
     log_info("volume.local_files_recovered", {{"local_files", local_files}, {"garbage", *finished}});
   } else if (finished.error() != ErrorCode::kCancelled) {
     log_error("volume.local_files_not_recovered", {{"error", finished.error()}});
@@ -148,9 +179,10 @@ void LocalVolume::stop(Deadline deadline) {
   end_recovery();
   leftovers_.reset();
   access_recorder_.reset();
+  scrubber_.reset();
   if (remover_) remover_->close();
   files_->commit_all();
-  record_accesses(deadline);
+  record_accesses();
   persister_->stop(deadline);
   if (const auto settled = bodies_->settle_all(deadline); !settled.has_value())
     log_warn("volume.bodies_left", {{"error", settled.error()}});

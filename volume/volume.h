@@ -31,6 +31,7 @@
 #include "persist/persister.h"
 #include "ufs/mount_table.h"
 #include "volume/fsck.h"
+#include "volume/scrub.h"
 
 namespace weir::volume {
 
@@ -72,6 +73,8 @@ struct VolumeOptions {
   uint32_t read_ahead_requests = 8;
   Duration admit_slow_max = std::chrono::milliseconds(100);
   Duration orphan_check_period = std::chrono::minutes(10);
+  uint64_t scrub_bytes_per_second = 64 << 20;         // 0: no limit
+  Duration scrub_period = Duration(-1);               // negative: only when asked for
   bool intercept_silly_renames = false;               // see volume/hidden_names.h
   AccessTimePolicy access_times = AccessTimePolicy::kNever;
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
@@ -176,6 +179,20 @@ struct VolumeStatistics {
   uint64_t trees_being_removed = 0;
   uint64_t tree_entries_removed = 0; // since start
   kv::Kv::Usage kv;
+  struct Leftovers {              // since start, with what the start found
+    uint64_t orphans = 0;         // unlinked inodes that nobody had open any more
+    uint64_t writers = 0;         // files whose writer was gone: committed as they were
+    uint64_t local_files = 0;     // that no inode named
+    uint64_t uploads = 0;         // objects that clients began to put in parts and gave up
+  } leftovers;
+  struct Scrubbing {
+    bool running = false;
+    uint64_t runs = 0;  // since start, as all below
+    uint64_t bytes = 0;
+    uint64_t dropped_files = 0;
+    uint64_t quarantined_files = 0;
+    uint64_t unreadable_files = 0;
+  } scrub;
 };
 
 // What a file, or a directory with all below it, comes to.
@@ -297,8 +314,9 @@ class Volume {
     std::string path;
     std::string uri;
     std::map<std::string, std::string> properties;  // secrets masked
-    bool reachable = false;                         // it has answered since the start
-    std::string error;
+    bool reachable = false;                         // it answers, as far as is known
+    bool refused = false;                           // it refuses us (credentials, policy, no bucket): somebody must mend it
+    std::string error;                              // why it is not reachable
     ufs::Capabilities capabilities;
   };
   // Probes the UFS first; its error is returned and nothing is added.
@@ -307,6 +325,8 @@ class Volume {
   // kNotEmpty while something below it waits to be persisted.
   virtual Result<void> remove_mount(std::string_view path) = 0;
   virtual Result<std::vector<MountPoint>> mount_points() = 0;
+  // The values of their properties that are never shown: so that they can be kept out of what is shown.
+  virtual Result<std::vector<std::string>> mount_secrets() = 0;
 
   virtual std::shared_ptr<const meta::PathRules> rules() const = 0;
   virtual Result<std::string> rules_document() = 0;
@@ -326,6 +346,10 @@ class Volume {
 
   // Compares metadata, page store and, if asked, under store; see volume/fsck.h. May take long; stops when the listener says so.
   virtual Result<FsckSummary> fsck(const FsckOptions& options, const FsckListener& listener) = 0;
+  // Reads all local files and compares them with their checksums; see volume/scrub.h. kBusy while another one runs.
+  virtual Result<ScrubSummary> scrub(Scrub::From from, const ScrubListener& listener) = 0;
+  // The last complete one.
+  virtual Result<std::optional<ScrubSummary>> last_scrub() = 0;
 };
 
 }  // namespace weir::volume

@@ -67,9 +67,11 @@ std::map<std::string, uint64_t> TestBucket::list() {
   return objects;
 }
 
-std::string TestBucket::add_command(const std::string& path) const {
+std::string TestBucket::add_command(const std::string& path, const ufs::UfsProperties& others) const {
   std::string command = "mount-table add " + path + " " + uri_;
-  for (const auto& [name, value] : properties_) command += " -o " + name + "=" + value;
+  ufs::UfsProperties properties = others;
+  properties.insert(properties_.begin(), properties_.end());
+  for (const auto& [name, value] : properties) command += " -o " + name + "=" + value;
   return command;
 }
 

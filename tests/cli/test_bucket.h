@@ -29,8 +29,11 @@ class TestBucket {
   // Every object, with its size.
   std::map<std::string, uint64_t> list();
 
-  // `mount-table add` with all that it takes.
-  std::string add_command(const std::string& path = "/s3") const;
+  // `mount-table add` with all that it takes; `others` over the properties that it would have.
+  std::string add_command(const std::string& path = "/s3", const ufs::UfsProperties& others = {}) const;
+
+  ufs::UnderStore& store() { return *store_; }
+  const MinioServer* server() const { return server_.get(); }  // null for kDirectory
 
  private:
   std::string uri_;

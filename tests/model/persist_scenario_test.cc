@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
-#include <limits>
-#include <span>
 #include <thread>
 
 #include "base/failpoint.h"
@@ -116,6 +114,56 @@ TEST_F(PersistScenario, an_upload_in_parts_goes_on_after_a_restart) {
   EXPECT_EQ(fresh->calls(UfsCall::kUploadPart), 0u);
   EXPECT_EQ(fresh->calls(UfsCall::kCreateMultipart), 0u);
   volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_upload_that_was_begun_and_not_recorded_is_aborted_later) {
+  volume_.stop();
+  volume_.options().leftover_check_period = std::chrono::milliseconds(50);
+  volume_.options().leftover_age = Duration::zero();
+  {
+    const ArmedFailpoint crash("persist.multipart_created", [] { return fail(ErrorCode::kCancelled); });
+    volume_.start();
+    volume_.create(volume_.root(), "big", large('x'));
+    ASSERT_TRUE(eventually([&] { return faults_->calls(UfsCall::kCreateMultipart) != 0; }));
+    volume_.stop();
+  }
+  ASSERT_FALSE(volume_.bucket().list_uploads("", later())->empty());
+  volume_.start();
+  volume_.quiesce();
+  EXPECT_TRUE(eventually([&] { return volume_.bucket().list_uploads("", later())->empty(); }));
+  EXPECT_GT(volume_.persister().stats().aborted_uploads, 0u);
+  EXPECT_EQ(volume_.object("big"), large('x'));
+  EXPECT_TRUE(eventually([&] { return volume_.names().expected_uploads(std::nullopt, 10)->empty(); }));
+}
+
+TEST_F(PersistScenario, the_upload_of_a_file_that_is_removed_meanwhile_is_aborted_and_those_of_others_are_not) {
+  volume_.stop();
+  volume_.options().leftover_check_period = std::chrono::milliseconds(50);
+  volume_.options().leftover_age = Duration::zero();
+  const auto foreign = *volume_.bucket().create_multipart("theirs", {}, later());
+  volume_.start();
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .call = UfsCall::kUploadPart});
+  volume_.create(volume_.root(), "big", large('x'));
+  ASSERT_TRUE(eventually([&] { return !volume_.bucket().list_uploads("big", later())->empty(); }));
+  volume_.unlink(volume_.root(), "big");
+  faults_->clear();
+  EXPECT_TRUE(eventually([&] { return volume_.bucket().list_uploads("big", later())->empty(); }));
+  volume_.quiesce();
+  ASSERT_EQ(volume_.bucket().list_uploads("", later())->size(), 1u);
+  EXPECT_EQ(volume_.bucket().list_uploads("", later())->front().upload_id, foreign);
+}
+
+TEST_F(PersistScenario, a_parked_object_that_nobody_owns_is_erased_and_those_of_others_are_not) {
+  const std::string parked = volume_.names().parking_key(InodeId(4'711));
+  volume_.stop();
+  volume_.options().leftover_check_period = std::chrono::milliseconds(50);
+  volume_.options().leftover_age = Duration::zero();
+  volume_.put_object(parked, "leaked");
+  volume_.put_object(".weir-parked/another-volume-1", "not ours");
+  volume_.start();
+  EXPECT_TRUE(eventually([&] { return !volume_.object(parked).has_value(); }));
+  EXPECT_EQ(volume_.persister().stats().erased_leftovers, 1u);
+  EXPECT_TRUE(volume_.object(".weir-parked/another-volume-1").has_value());
 }
 
 TEST_F(PersistScenario, an_upload_whose_commit_was_lost_is_not_sent_again) {
@@ -316,6 +364,35 @@ TEST_F(PersistScenario, a_refusal_is_told_and_retried) {
   EXPECT_TRUE(volume_.persister().refusal(file).has_value());
 }
 
+// Semantics 4.4.
+TEST_F(PersistScenario, what_a_store_refused_goes_at_once_when_it_takes_us_again) {
+  volume_.stop();
+  volume_.options().retry_interval_min = std::chrono::hours(1);
+  volume_.options().retry_interval_max = std::chrono::hours(1);
+  volume_.start();
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kDenied});
+  for (int i = 0; i < 20; ++i) volume_.create(volume_.root(), "f" + std::to_string(i), "x");
+  ASSERT_TRUE(eventually([&] { return volume_.persister().store_error(volume_.mount_id()).has_value(); }));
+  EXPECT_EQ(volume_.persister().store_error(volume_.mount_id())->code(), ErrorCode::kDenied);
+  faults_->clear();
+  volume_.quiesce();
+  EXPECT_FALSE(volume_.persister().store_error(volume_.mount_id()).has_value());
+}
+
+// Semantics 4.4.
+TEST_F(PersistScenario, files_that_failed_in_a_storm_do_not_wait_long_behind_it) {
+  volume_.stop();
+  volume_.options().retry_interval_max = std::chrono::hours(1);
+  volume_.start();
+  // Probes pass, uploads do not: the store as a whole never counts as away.
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kUnavailable, .call = UfsCall::kPut, .key_part = "bad"});
+  const InodeId bad = volume_.create(volume_.root(), "bad", "x");
+  ASSERT_TRUE(eventually([&] { return (*volume_.persister().item(bad))->attempts >= 3; }));
+  faults_->clear();
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("bad"), "x");
+}
+
 TEST_F(PersistScenario, lost_replies_make_no_conflicts) {
   faults_->add({.kind = UfsFault::Kind::kFailAfter, .error = ErrorCode::kMayHaveHappened, .probability = 0.3});
   std::vector<InodeId> files;
@@ -331,49 +408,6 @@ TEST_F(PersistScenario, lost_replies_make_no_conflicts) {
   EXPECT_TRUE(volume_.conflicts().empty());
   EXPECT_EQ(volume_.object("f15"), "y");
   EXPECT_EQ(volume_.object("g3"), "x");
-  volume_.expect_mirror();
-}
-
-TEST_F(PersistScenario, what_arrives_after_its_file_was_removed_and_its_key_erased_does_not_stay) {
-  volume_.options().late_effect_max = std::chrono::seconds(5);
-  volume_.restart();
-  const InodeId file = volume_.create(volume_.root(), "a", "x");
-  volume_.quiesce();
-  const auto sent = volume_.head("a");
-  ASSERT_TRUE(sent.has_value());
-  // Sent once more; then the file and its object are gone before the store has carried that out.
-  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kMayHaveHappened, .call = UfsCall::kPut});
-  volume_.overwrite(file, "y");
-  ASSERT_TRUE(eventually([&] { return !volume_.names().load(file)->claimed_key().empty() && faults_->faults() != 0; }));
-  volume_.unlink(volume_.root(), "a");
-  ASSERT_TRUE(eventually([&] { return !volume_.head("a").has_value(); }));
-  ASSERT_TRUE(volume_.bucket().put("a", std::as_bytes(std::span("y", 1)), {.attributes = sent->attributes}, later()).has_value());
-  EXPECT_TRUE(eventually([&] { return !volume_.head("a").has_value(); }));
-  faults_->clear();
-  volume_.quiesce();
-  ASSERT_TRUE(eventually([&] { return volume_.names().erases(std::numeric_limits<int64_t>::max() - 1, 1)->empty(); }));
-  volume_.expect_mirror();
-}
-
-TEST_F(PersistScenario, an_erasure_that_a_predecessor_began_takes_no_new_object_along) {
-  volume_.options().late_effect_max = std::chrono::seconds(5);
-  volume_.restart();
-  volume_.create(volume_.root(), "a", "x");
-  volume_.quiesce();
-  // Erasures are sent, and the process dies before it hears of them.
-  faults_->add({.kind = UfsFault::Kind::kFailBefore, .call = UfsCall::kErase});
-  faults_->add({.kind = UfsFault::Kind::kFailBefore, .call = UfsCall::kEraseBatch});
-  volume_.unlink(volume_.root(), "a");
-  ASSERT_TRUE(eventually([&] { return faults_->faults() != 0; }));
-  volume_.restart();
-  const InodeId again = volume_.create(volume_.root(), "a", "y", Urgency::kUrgent);
-  std::this_thread::sleep_for(std::chrono::milliseconds(200));
-  EXPECT_NE(volume_.object("a"), "y");
-  ASSERT_TRUE(volume_.bucket().erase("a", std::nullopt, later()).has_value());
-  faults_->clear();
-  volume_.quiesce();
-  EXPECT_EQ(volume_.object("a"), "y");
-  EXPECT_TRUE(meta::content_persisted(*volume_.names().load(again)));
   volume_.expect_mirror();
 }
 
