@@ -53,6 +53,7 @@ Result<void> Namespace::erased(const std::vector<EraseItem>& items) {
   // Remembered before the whiteouts go: no listing may slip in between.
   for (const EraseItem& item : items) recent_erasures_.add(item.mount, item.key, now_ns);
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    if (!items.empty()) tables.txn().max(format::usage_key(kLastErasure), now_ns);
     for (const EraseItem& item : items) {
       TRY_ASSIGN(const auto owner, standing_whiteout(tables, item));
       if (owner) tables.erase_owner(item.mount, item.key, owner);

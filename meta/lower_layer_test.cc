@@ -23,6 +23,10 @@ class LowerLayerTest : public ::testing::Test {
     const auto mount = names_->add_mount("s3", "mem:///", {});
     root_ = InodeId(mount->directory());
     mounts_.add(MountId(mount->id()), {ufs_, {}});
+    make_lower();
+  }
+
+  void make_lower() {
     lower_ = std::make_unique<LowerLayer>(
         *names_, mounts_, [this](InodeId, const Namespace::LowerChanges& changes) {
           std::lock_guard lock(mutex_);
@@ -209,6 +213,12 @@ TEST_F(LowerLayerTest, a_prefix_with_nothing_below_it_makes_no_directory_of_a_fi
   ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
   EXPECT_EQ(list(root_), (std::vector<std::string>{"d", "file"}));
   EXPECT_EQ(InodeId(look_up(root_, "file")->id()), file);
+  // Nor when another process goes on.
+  lower_.reset();
+  names_ = *Namespace::open(kv_, system_clock(), {.sync_interval = std::chrono::seconds(10)}, "vol1");
+  make_lower();
+  ASSERT_TRUE(lower_->refresh(root_, soon()).has_value());
+  EXPECT_EQ(list(root_), (std::vector<std::string>{"d", "file"}));
 
   // A directory that others put there is seen.
   put("gone/y");

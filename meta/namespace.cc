@@ -44,6 +44,7 @@ Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& cloc
                                                    std::string_view new_volume_id) {
   const int64_t now_ns = unix_ns(clock.wall_now());
   bool sums_kept = true;
+  int64_t last_erasure_ns = 0;
   TRY_ASSIGN(const std::string volume_id, kv::run_txn(
       kv,
       [&](kv::Txn& txn) -> Result<std::string> {
@@ -57,6 +58,10 @@ Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& cloc
                             "; run the newer build that wrote it");
           }
           sums_kept = superblock.directory_sums();
+          TRY_ASSIGN(const auto erasure, txn.get(format::usage_key(kLastErasure)));
+          if (erasure) {
+            TRY_ASSIGN(last_erasure_ns, kv::decode_counter(*erasure));
+          }
           return superblock.volume_id();
         }
         format::Superblock superblock;
@@ -83,7 +88,9 @@ Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& cloc
       },
       {.durability = kv::Durability::kSynced}));
   if (!sums_kept) TRY(make_directory_sums(kv));
-  return std::unique_ptr<Namespace>(new Namespace(kv, clock, options, volume_id));
+  std::unique_ptr<Namespace> names(new Namespace(kv, clock, options, volume_id));
+  names->recent_erasures_.forgotten_until(last_erasure_ns);
+  return names;
 }
 
 Result<InodeId> Namespace::id_for(const Caller& caller) {

@@ -227,6 +227,8 @@ class IdBlocks {
 // Keys whose objects were erased lately: a listing begun before must not bring them back. Threads: concurrent.
 class RecentErasures {
  public:
+  // Of those until then only the time is known: a predecessor remembered them.
+  void forgotten_until(int64_t time_ns) { forgotten_until_ns_ = time_ns; }
   void add(MountId mount, const std::string& key, int64_t now_ns);
   // Whether the object may have been erased after `since_ns`; says yes rather too often than too rarely.
   bool erased_since(MountId mount, const std::string& key, int64_t since_ns) const;

@@ -176,6 +176,7 @@ class Tables {
 
 // Names of the volume's counters.
 inline constexpr std::string_view kInodeCount = "inodes";
+inline constexpr std::string_view kLastErasure = "last_erasure_ns";
 inline constexpr std::string_view kByteCount = "bytes";
 inline constexpr std::string_view kDirtyFileCount = "dirty_files";
 inline constexpr std::string_view kDirtyByteCount = "dirty_bytes";
