@@ -57,6 +57,8 @@ constexpr std::array kTable = {
     Property{"worker.page.store.page.size", kSize, "1MiB", "Unit of reading from the under store."},
     Property{"worker.page.store.pinned.file.capacity.limit.ratio", kRatio, "0.3",
              "The part of the capacity that files may take which are not persisted. At the limit writes fail with ENOSPC."},
+    Property{"page.store.flush.interval", kDuration, "5s",
+             "What was written and not synced reaches the disk within this time, content and metadata. 0: when the kernel sees fit."},
     Property{"worker.page.store.soft.mark.ratio", kRatio, "0.8", "Above this part of the limit writers are slowed down."},
     Property{"page.store.scrub.bandwidth", kSize, "64MiB",
              "Bytes per second that `weir scrub` reads of the local files. 0: no limit."},

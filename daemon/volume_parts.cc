@@ -49,6 +49,7 @@ volume::VolumeOptions volume_options(const Properties& properties) {
   options.read_ahead_pages = count_of(properties, "read.ahead.pages");
   options.read_ahead_requests = std::clamp(count_of(properties, "read.ahead.requests"), 1u, 64u);
   options.orphan_check_period = properties.duration("write.cache.async.file.check.period");
+  options.flush_interval = properties.duration("page.store.flush.interval");
   options.scrub_bytes_per_second = properties.size_bytes("page.store.scrub.bandwidth");
   options.scrub_period = properties.duration("page.store.scrub.period");
   options.intercept_silly_renames = properties.boolean("fuse.silly.rename.interceptor.enabled");

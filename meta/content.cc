@@ -38,6 +38,10 @@ Result<Inode> Namespace::begin_write(InodeId inode, LocalFileId local_file, cons
     mark.set_mtime_ns(now.mtime_ns);
     mark.set_size(now.size);
     tables.txn().put(format::writing_key(inode), format::encode(mark));
+    if (LocalFileId(record.local_file()) != local_file) {
+      record.clear_durable_bytes();
+      record.clear_flush_epoch();
+    }
     record.set_generation(record.generation() + 1);
     record.set_local_file(local_file.value());
     record.set_partial(now.partial);
@@ -52,6 +56,10 @@ Result<Namespace::Committed> Namespace::commit_content(InodeId inode, const Cont
       kv_, clock_,
       [&](Tables& tables) -> Result<Committed> {
         TRY_ASSIGN(Inode record, tables.load_inode(inode));
+        const uint64_t durable = std::min(durable_bytes(record, flushed_epoch()), content.size);
+        record.set_durable_bytes(content.synced ? content.size : durable);
+        record.set_flush_epoch(content.synced ? 0 : flush_epoch());
+        if (!content.synced) note_unsynced(record.flush_epoch());
         tables.set_size(record, content.size);
         if (content.allocated_bytes && *content.allocated_bytes != block_bytes(content.size))
           record.set_allocated_bytes(*content.allocated_bytes);
@@ -118,6 +126,7 @@ Result<std::vector<WriteMarkState>> Namespace::write_marks() {
       marks.push_back({.inode = id,
                        .local_file = LocalFileId(mark.local_file()),
                        .made = mark.generation_before() == 0,
+                       .generation_before = mark.generation_before(),
                        .before = {mark.size(), mark.mtime_ns(), mark.ctime_ns()}});
     }
     more = page.more;
@@ -132,6 +141,8 @@ Result<void> Namespace::set_local_file(InodeId inode, LocalFileId local_file, st
     if (!content_persisted(record) || record.home().etag() != home_etag)
       return fail(ErrorCode::kStale, "the content is another one by now");
     record.set_local_file(local_file.value());
+    record.clear_durable_bytes();
+    record.clear_flush_epoch();
     tables.put_inode(record);
     return {};
   });
@@ -160,6 +171,44 @@ Result<Inode> Namespace::report_corruption(InodeId inode, LocalFileId local_file
     }
     tables.put_inode(record);
     return record;
+  });
+}
+
+Result<void> Namespace::revert_to_home(InodeId inode) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(Inode record, tables.load_inode(inode));
+    if (!record.has_home()) return fail(ErrorCode::kInvalid, "the content was never persisted");
+    const uint64_t persisted = record.persisted_generation();
+    if (!record.claimed_key().empty() && record.claimed_key() == record.home().key() &&
+        record.claimed_mount() == record.home().mount()) {
+      // An upload over the home was under way. If it took effect, the next look at the bucket finds what is there now.
+      record.clear_claimed_key();
+      record.clear_claimed_mount();
+      record.mutable_home()->set_since_ns(0);
+    }
+    record.set_local_file(0);
+    record.clear_durable_bytes();
+    record.clear_flush_epoch();
+    record.set_partial(false);
+    if (record.digests_generation() != persisted) record.set_digests_generation(0);
+    record.set_generation(record.generation() + 1);
+    if (record.digests_generation() != 0) record.set_digests_generation(record.generation());
+    record.set_persisted_generation(record.generation());
+    ObjectTables(tables).content_found(record);
+    tables.set_size(record, record.home().size());
+    if (record.links() != 0) {
+      TRY_ASSIGN(const WritePolicy policy, policy_of(tables, record));
+      tables.requeue(record, policy, format::ORDINARY);
+    }
+    tables.put_inode(record);
+    TRY_ASSIGN(auto names, tables.further_names(record));
+    for (Inode& name : names) {
+      if (name.persisted_generation() != persisted) continue;
+      name.set_persisted_generation(record.generation());
+      tables.put_inode(name);
+    }
+    TRY(tables.requeue_further_names(record));
+    return {};
   });
 }
 

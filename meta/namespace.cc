@@ -90,6 +90,7 @@ Result<std::unique_ptr<Namespace>> Namespace::open(kv::Kv& kv, const Clock& cloc
   if (!sums_kept) TRY(make_directory_sums(kv));
   std::unique_ptr<Namespace> names(new Namespace(kv, clock, options, volume_id));
   names->recent_erasures_.forgotten_until(last_erasure_ns);
+  TRY(names->load_flushed_epoch());
   return names;
 }
 

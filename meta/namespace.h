@@ -82,6 +82,8 @@ struct ContentCommit {
   enum class Changed : uint8_t { kYes, kPerhaps } changed = Changed::kYes;
   // Pages are absent that the home holds.
   bool partial = false;
+  // The local file as it is was synced: only with Durability::kSynced.
+  bool synced = false;
 };
 
 // Whether the caller waits for the upload (fsync, WRITE_THROUGH).
@@ -91,6 +93,7 @@ struct WriteMarkState {
   InodeId inode{};
   LocalFileId local_file{};
   bool made = false;       // by this very opening: commit it whatever it holds
+  uint64_t generation_before = 0;  // of the content, at the opening
   ContentCommit before;    // of the local file at the opening
 };
 
@@ -369,6 +372,27 @@ class Namespace {
   Result<void> set_complete(InodeId inode, LocalFileId local_file, int64_t content_ctime_ns);
   // The local file's bytes are lost or rotten: quarantined if they are nowhere else.
   Result<Inode> report_corruption(InodeId inode, LocalFileId local_file);
+  // The content is again what the home holds, which was persisted before what the local file has; that one is nobody's any more.
+  // Requires: there is a home.
+  Result<void> revert_to_home(InodeId inode);
+
+  // --- what survives a loss of power: flush.cc
+  // Content that was committed without being synced belongs to an epoch. Whoever flushes ends one, makes all local files
+  // durable, and says so: then what was committed in it is durable.
+  uint64_t flush_epoch() const { return flush_epoch_.load(); }
+  uint64_t flushed_epoch() const { return flushed_epoch_.load(); }
+  // Whether content was committed in the epoch that runs now.
+  bool flush_due() const { return epoch_in_use_.load() >= flush_epoch_.load(); }
+  void note_unsynced(uint64_t epoch);
+  // Returns the epoch that it ended.
+  uint64_t begin_flush() { return flush_epoch_.fetch_add(1); }
+  // Durable on return, as everything that was committed before.
+  Result<void> end_flush(uint64_t epoch);
+  // So many bytes of the local file are durable, whatever epoch their content is of.
+  Result<void> note_durable(InodeId inode, LocalFileId local_file, uint64_t size, kv::Durability durability);
+  // Before a local file loses bytes behind `size` in place: from now on not more than so much of it counts as durable. Durable on
+  // return.
+  Result<void> limit_durable(InodeId inode, uint64_t size);
   // Calls `visit` for every inode with a local file, from a sequence of snapshots, until it says false.
   Result<void> for_each_local_file(const std::function<bool(const Inode&)>& visit);
 
@@ -547,6 +571,7 @@ class Namespace {
   Result<bool> something_waits(Tables& tables, MountId mount);
   Result<void> forget_mount(InodeId directory, MountId mount, const std::function<void(LocalFileId)>& forget);
   bool refresh_due(const Inode& directory, int64_t now_ns) const;
+  Result<void> load_flushed_epoch();
   enum class FileKind : uint8_t { kDirectory, kOther };
   Result<Unlinked> remove_name(InodeId parent, std::string_view name, InUse in_use, FileKind kind);
 
@@ -558,6 +583,9 @@ class Namespace {
   RecentErasures recent_erasures_;
   IdBlocks inode_ids_;
   IdBlocks local_file_ids_;
+  std::atomic<uint64_t> flush_epoch_{1};
+  std::atomic<uint64_t> flushed_epoch_{0};
+  std::atomic<uint64_t> epoch_in_use_{0};
 };
 
 }  // namespace weir::meta

@@ -219,6 +219,9 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
             committed.changed.emplace_back(InodeId(parent.id()), name);
           }
           inode.set_local_file(put.local_file.value());
+          inode.set_durable_bytes(put.synced ? put.size : 0);
+          inode.set_flush_epoch(put.synced ? 0 : names_.flush_epoch());
+          if (!put.synced) names_.note_unsynced(inode.flush_epoch());
           tables.set_size(inode, put.size);
           if (put.allocated_bytes != block_bytes(put.size)) inode.set_allocated_bytes(put.allocated_bytes);
           inode.set_content_ctime_ns(put.content_ctime_ns);

@@ -83,6 +83,7 @@ struct ObjectPut {
   uint64_t size = 0;
   int64_t content_ctime_ns = 0;
   uint64_t allocated_bytes = 0;
+  bool synced = false;                 // the local file; only with Durability::kSynced
   std::string etag;                    // empty: as of content that POSIX wrote
   format::ObjectFacts facts;
   AttributeChange attributes;          // what the user metadata says of them

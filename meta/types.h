@@ -1,6 +1,7 @@
 // meta/types.h -- what the namespace hands out: inodes, attributes, requests to change them.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -107,6 +108,12 @@ inline bool holds_objects(const Inode& inode) {
 // Home holds the content and the attributes.
 inline bool fully_persisted(const Inode& inode) {
   return content_persisted(inode) && inode.persisted_attributes_version() == inode.attributes_version();
+}
+
+// How much of the local file survives a loss of power; epochs up to `flushed_epoch` were flushed.
+inline uint64_t durable_bytes(const Inode& inode, uint64_t flushed_epoch) {
+  const bool all = inode.flush_epoch() != 0 && inode.flush_epoch() <= flushed_epoch;
+  return all ? std::max(inode.size(), inode.durable_bytes()) : inode.durable_bytes();
 }
 
 // What so many bytes take on a disk, without holes.

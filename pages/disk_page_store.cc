@@ -119,6 +119,7 @@ Result<void> DiskLocalFile::report(Result<void> checked) {
 
 Result<void> DiskLocalFile::sync() {
   TRY(file_.sync_data());
+  TRY(store_.sync_name(*this));
   if (complete()) return {};
   return map_->sync();
 }
@@ -382,7 +383,34 @@ Result<LocalFileStat> DiskPageStore::stat(LocalFileId id) {
   return to_local_stat(st);
 }
 
+Result<void> DiskPageStore::sync_name(DiskLocalFile& file) {
+  Shard& shard = index_.shard_of(file.id_);
+  {
+    const std::lock_guard lock(shard.mutex);
+    if (file.node_ == nullptr || !file.node_->second.renamed) return {};
+  }
+  TRY(file.dir_.sync_names(file.id_));
+  const std::lock_guard lock(shard.mutex);
+  if (file.node_ != nullptr) file.node_->second.renamed = false;
+  return {};
+}
+
 // ---- leaving the store
+
+void DiskPageStore::set_removal_barrier(std::function<Result<void>()> barrier) {
+  const std::lock_guard lock(barrier_mutex_);
+  barrier_ = std::move(barrier);
+}
+
+Result<void> DiskPageStore::settle_removals(uint32_t at) {
+  if (removals_settled(at)) return {};
+  const std::lock_guard lock(barrier_mutex_);
+  if (removals_settled(at)) return {};
+  const uint32_t number = removals_begun_.fetch_add(1) + 1;
+  if (barrier_) TRY(barrier_());
+  removals_settled_ = number;
+  return {};
+}
 
 DiskPageStore::Remains DiskPageStore::drop(Shard& shard, Node& node) {
   const LocalFileId id = node.first;
@@ -414,20 +442,31 @@ bool DiskPageStore::may_free_behind(const StoreDir& dir, uint64_t bytes) const {
 bool DiskPageStore::drop_behind(Shard& shard, Node& node) {
   const FileIndex::Entry& entry = node.second;
   // The name of an open file goes without its blocks.
-  if (entry.open != nullptr || !may_free_behind(dir_of(node), entry.allocated_bytes)) return false;
+  const uint64_t bytes = entry.open != nullptr ? 0 : entry.allocated_bytes;
+  if (!may_free_behind(dir_of(node), bytes)) return false;
   Reaper::Item item{.id = node.first,
                     .origin = entry.origin,
                     .dir = entry.dir,
                     .has_map = entry.has_map,
-                    .bytes = entry.allocated_bytes,
+                    .number = removal_number(),
+                    .bytes = bytes,
                     .remains = {}};
   if (!reaper_.put(item)) return false;
+  if (entry.open != nullptr) {
+    entry.open->removed_bytes_ = entry.allocated_bytes;
+    removed_open_bytes_ += entry.allocated_bytes;
+  }
   forget(shard, node);
   return true;
 }
 
 void DiskPageStore::unlink(const Reaper::Item& item) {
   const StoreDir& dir = *dirs_[item.dir];
+  if (const auto settled = settle_removals(item.number); !settled.has_value()) {
+    // The next start finds it.
+    if (settled.error().code() != ErrorCode::kCancelled) log_failure("pages.remove_failed", item.id, settled);
+    return;
+  }
   log_failure("pages.remove_failed", item.id, dir.remove(item.id, item.origin));
   if (item.has_map) log_failure("pages.remove_failed", item.id, dir.remove_map(item.id));
 }
@@ -438,8 +477,13 @@ void DiskPageStore::remove(LocalFileId id) {
   {
     const std::lock_guard lock(shard.mutex);
     Node* const node = index_.find(shard, id);
-    if (node == nullptr) return;
-    if (!drop_behind(shard, *node)) remains = drop(shard, *node);
+    if (node == nullptr || drop_behind(shard, *node)) return wake_slowed_writers();
+  }
+  const auto settled = settle_removals(removal_number());
+  if (!settled.has_value()) return log_failure("pages.remove_failed", id, settled);
+  {
+    const std::lock_guard lock(shard.mutex);
+    if (Node* const node = index_.find(shard, id); node != nullptr) remains = drop(shard, *node);
   }
   wake_slowed_writers();
 }
@@ -464,11 +508,20 @@ Result<void> DiskPageStore::quarantine(LocalFileId id) {
 bool DiskPageStore::evict(LocalFileId id) {
   Remains remains;
   Shard& shard = index_.shard_of(id);
-  const std::lock_guard lock(shard.mutex);
-  Node* const node = index_.find(shard, id);
-  if (node == nullptr || node->second.pin == Pin::kPinned || node->second.open != nullptr) return false;
-  remains = drop(shard, *node);
-  return true;
+  for (;;) {
+    uint32_t unpinned_at = 0;
+    {
+      const std::lock_guard lock(shard.mutex);
+      Node* const node = index_.find(shard, id);
+      if (node == nullptr || node->second.pin == Pin::kPinned || node->second.open != nullptr) return false;
+      unpinned_at = node->second.unpinned_at;
+      if (removals_settled(unpinned_at)) {
+        remains = drop(shard, *node);
+        return true;
+      }
+    }
+    if (!settle_removals(unpinned_at).has_value()) return false;
+  }
 }
 
 std::optional<uint64_t> DiskPageStore::evict_oldest() {
@@ -478,10 +531,21 @@ std::optional<uint64_t> DiskPageStore::evict_oldest() {
     Remains remains;
     LocalFileId id;
     uint64_t bytes = 0;
+    uint32_t unsettled = 0;
     {
       const std::lock_guard lock(shard->mutex);
       Node* const node = shard->oldest;
       if (node == nullptr) continue;  // another thread was faster
+      if (!removals_settled(node->second.unpinned_at)) unsettled = node->second.unpinned_at;
+    }
+    if (unsettled != 0) {
+      if (!settle_removals(unsettled).has_value()) return std::nullopt;
+      continue;
+    }
+    {
+      const std::lock_guard lock(shard->mutex);
+      Node* const node = shard->oldest;
+      if (node == nullptr || !removals_settled(node->second.unpinned_at)) continue;
       id = node->first;
       if (!node->second.accounted) {
         const auto st = dir_of(*node).stat(id, node->second.origin);
@@ -521,6 +585,7 @@ void DiskPageStore::set_pin(LocalFileId id, Pin pin) {
     Node* const node = index_.find(shard, id);
     if (node == nullptr) return;
     index_.set_pin(shard, *node, pin);
+    if (pin == Pin::kEvictable) node->second.unpinned_at = removal_number();
     if (pin == Pin::kPinned) promote(shard, *node);
   }
   if (pin == Pin::kEvictable) wake_slowed_writers();
@@ -549,6 +614,7 @@ void DiskPageStore::promote(Shard&, Node& node) {
     log_failure("pages.promote_failed", id, renamed);
     if (!renamed.has_value()) return;  // it stays a fetched file whose map says that all is present
     entry.origin = Origin::kLocal;
+    entry.renamed = true;
   }
   log_failure("pages.remove_failed", id, dir.remove_map(id));
   entry.has_map = false;

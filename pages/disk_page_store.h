@@ -101,6 +101,7 @@ class DiskPageStore final : public PageStore {
   PageStoreUsage usage() const override;
   uint64_t page_bytes() const override { return options_.page_bytes; }
   bool evict(LocalFileId id) override;
+  void set_removal_barrier(std::function<Result<void>()> barrier) override;
   void set_eviction_listener(std::function<void(LocalFileId)> listener) override;
 
  private:
@@ -136,6 +137,9 @@ class DiskPageStore final : public PageStore {
   std::shared_ptr<DiskLocalFile> hand_out(Shard& shard, Node& node, io::File file, std::unique_ptr<PageMap> map);
   Result<std::unique_ptr<PageMap>> load_map(const Node& node, const io::File& file);
 
+  // Makes the name of a file durable that was renamed.
+  Result<void> sync_name(DiskLocalFile& file);
+
   // Called by a handle's destructor.
   void closed(DiskLocalFile& file);
   // The file, whose shard is locked, leaves the store.
@@ -145,6 +149,10 @@ class DiskPageStore final : public PageStore {
   // So that nobody finds a device full for want of what is being freed on it.
   bool may_free_behind(const StoreDir& dir, uint64_t bytes) const;
   void unlink(const Reaper::Item& item);
+  // Removals are numbered: what was superfluous before number `at` was taken may go once this has returned without an error.
+  uint32_t removal_number() const { return removals_begun_.load(); }
+  Result<void> settle_removals(uint32_t at);
+  bool removals_settled(uint32_t at) const { return static_cast<int32_t>(removals_settled_.load() - at) > 0; }
   // Removed or quarantined files that are open keep their blocks: they stay counted till the last handle goes.
   void forget(Shard& shard, Node& node);
   // A fetched file that is written in place is no copy any more: it takes the name of a whole file, or, while pages are
@@ -191,6 +199,11 @@ class DiskPageStore final : public PageStore {
   std::mutex space_mutex_;
   std::condition_variable_any space_changed_;
   std::atomic<uint32_t> slowed_writers_{0};
+
+  std::mutex barrier_mutex_;                   // over the barrier, too: who waits for one is served by it
+  std::function<Result<void>()> barrier_;
+  std::atomic<uint32_t> removals_begun_{1};    // barriers
+  std::atomic<uint32_t> removals_settled_{1};  // the last one that succeeded
 
   std::mutex listener_mutex_;
   std::shared_ptr<const std::function<void(LocalFileId)>> listener_;

@@ -38,11 +38,13 @@ class FileIndex {
     uint8_t dir = 0;
     Origin origin = Origin::kLocal;
     Pin pin = Pin::kPinned;
+    uint32_t unpinned_at = 0;       // see DiskPageStore::settle_removals()
     bool has_map : 1 = false;
     bool named : 1 = false;       // by the metadata, or made since start
     bool distrusted : 1 = false;  // nothing vouches for its bytes, and they have a home: goes with finish_recovery()
     bool accounted : 1 = false;   // allocated_bytes is known
     bool listed : 1 = false;      // among the evictable files
+    bool renamed : 1 = false;     // and its directory was not synced since
   };
 
   struct Shard {

@@ -231,6 +231,10 @@ class PageStore {
 
   // Drops an evictable file's local copy if nobody has it open; false when it is pinned, open or absent.
   virtual bool evict(LocalFileId id) = 0;
+  // Makes durable, before it returns, whatever the metadata says by now. Called before the name of a file goes that was removed or
+  // evicted: else a loss of power could undo what made it superfluous, and not its removal. On an error the file stays, as garbage
+  // for the next start, or evictable. Outside all locks. Empty, as at first: nothing has to be done.
+  virtual void set_removal_barrier(std::function<Result<void>()> barrier) = 0;
   // Called after a file was evicted for space, outside all locks.
   virtual void set_eviction_listener(std::function<void(LocalFileId)> listener) = 0;
 };

@@ -302,7 +302,7 @@ TEST_F(PageStoreTest, the_last_handle_of_a_removed_file_hands_its_space_to_be_fr
   auto file = make(1, kMiB);
   store_->account(LocalFileId(1));
   store_->remove(LocalFileId(1));
-  EXPECT_TRUE(files_on_disk().empty());
+  EXPECT_TRUE(files_on_quiet_disk().empty());
   file.reset();
   EXPECT_EQ(store_->usage().used_bytes, 0u);
   EXPECT_TRUE(files_on_quiet_disk().empty());

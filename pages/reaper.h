@@ -33,6 +33,7 @@ class Reaper {
     Origin origin = Origin::kLocal;
     uint8_t dir = 0;
     bool has_map = false;
+    uint32_t number = 0;  // see DiskPageStore::settle_removals()
     uint64_t bytes = 0;  // as accounted
     io::File remains;
   };

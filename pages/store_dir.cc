@@ -363,6 +363,12 @@ Result<void> StoreDir::change_origin(LocalFileId id, Origin from) const {
   return files_.rename(FileName(id, from).with_shard(), files_, FileName(id, to).with_shard(), io::Replace::kReplace);
 }
 
+Result<void> StoreDir::sync_names(LocalFileId id) const {
+  TRY_ASSIGN(const io::Directory directory,
+             files_.open_directory(hex((id.value() >> 8) % kShards).substr(kIdDigits - 2).c_str()));
+  return directory.sync();
+}
+
 Result<void> StoreDir::quarantine(LocalFileId id, Origin origin) const {
   const FileName name(id, origin);
   TRY(files_.rename(name.with_shard(), quarantine_, name.without_shard(), io::Replace::kReplace));

@@ -67,6 +67,8 @@ class StoreDir {
   Result<void> remove_map(LocalFileId id) const;
   // The other name, same bytes.
   Result<void> change_origin(LocalFileId id, Origin from) const;
+  // Makes the names of the file's directory durable.
+  Result<void> sync_names(LocalFileId id) const;
   Result<void> quarantine(LocalFileId id, Origin origin) const;
   Result<uint64_t> quarantined_bytes() const;
 

@@ -43,6 +43,11 @@ Duration Eraser::pass() {
 }
 
 bool Eraser::erase(const Items& items) {
+  // What made the objects superfluous must not be undone once they are gone.
+  if (const auto synced = names_.kv().sync(); !synced) {
+    log_error("persist.erasure_put_off", {{"error", synced.error()}});
+    return false;
+  }
   struct Batch {
     Items known;
     Items to_look_at;

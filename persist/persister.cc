@@ -163,7 +163,8 @@ class Persister::Impl {
       const auto now = names_.load(inode);
       if (failed_with(now, ErrorCode::kNotFound)) return {};
       if (!now) return fail(now.error());
-      if (now->has_home() && Generation(now->persisted_generation()) >= generation) return {};
+      // A loss of power must not make it forget where the content is.
+      if (now->has_home() && Generation(now->persisted_generation()) >= generation) return names_.kv().sync();
       if (now->links() == 0) return {};  // unlinked: nothing will be persisted, and nobody can miss it
       if (now->transient()) return fail(ErrorCode::kInvalid, "a TRANSIENT file is never persisted");
       if (now->quarantined()) return fail(ErrorCode::kCorrupt, "the file is quarantined");

@@ -160,6 +160,9 @@ Result<meta::PersistedObject> Reconciler::bring(const meta::Claim& claim, ufs::U
                                  .generation = inode.generation(),
                                  .attributes_version = inode.attributes_version()};
   }
+  // The bucket never goes ahead of what a loss of power leaves of the metadata: else an object would be there that no name owns,
+  // or gone that one does.
+  TRY(parts_.names.kv().sync());
   const bool copied = claim.source || (inode.type() == format::REGULAR && meta::content_persisted(inode));
   if (copied) return copy_content(claim, store, attempt);
   auto object = upload(claim, store, attempt);
@@ -341,6 +344,8 @@ Result<void> Reconciler::park(const meta::Inode& inode, ufs::UnderStore& store) 
   const InodeId id(inode.id());
   const format::Home& home = inode.home();
   const std::string key = parts_.names.parking_key(id);
+  // Else nobody would look for the copy again, once what made it necessary was undone.
+  TRY(parts_.names.kv().sync());
   const auto etag = store.copy(home.key(), key, {.source_if_match = home.etag()}, parts_.deadlines.copy(home.size()));
   if (failed_with(etag, ErrorCode::kNotFound) || failed_with(etag, ErrorCode::kPrecondition)) {
     return fail(ErrorCode::kStale, "object '" + home.key() + "' in " + store.uri() +

@@ -70,9 +70,7 @@ Result<std::unique_ptr<OpenFile>> LocalVolume::open_file(InodeId inode, const Op
 Result<void> LocalVolume::sync_directory(InodeId) { return names_->kv().sync(); }
 
 Result<void> LocalVolume::sync_all() {
-  TRY(files_->sync_all());
-  TRY(pages_.sync_all());
-  return names_->kv().sync();
+  return files_->sync_all();
 }
 
 }  // namespace weir::volume

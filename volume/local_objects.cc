@@ -264,6 +264,7 @@ Result<Object> LocalObjects::commit(const ObjectName& name, const Filled& filled
                       .size = stat.size_bytes,
                       .content_ctime_ns = stat.ctime_ns,
                       .allocated_bytes = stat.allocated_bytes,
+                      .synced = durability == ObjectDurability::kSync,
                       .etag = facts.etag,
                       .facts = to_record(facts.headers, facts.tags, facts.checksum),
                       .attributes = attributes_of(facts.headers),

@@ -155,6 +155,7 @@ class LocalVolume final : public Volume {
   void requeue_transient();
   // When its period is over, or one that was stopped has to go on.
   void scrub_when_due();
+  bool flush_to_disk();
   void lower_changed(const meta::Namespace::LowerChanges& changes);
   Result<std::string> uri_of(const format::Home& home) const;
   meta::FileState state_of(const meta::Inode& inode);
@@ -179,11 +180,13 @@ class LocalVolume final : public Volume {
   std::optional<LocalObjects> objects_;
   std::vector<Result<std::unique_ptr<OpenFile>>> held_;  // until they are taken
   std::atomic<bool> stopping_ = false;
+  bool stopped_ = false;                      // and all was flushed
   DueScan transient_scan_{std::chrono::seconds(15), system_clock()};  // an operation with all its attempts is over
   std::optional<Ticker> leftovers_;
   std::optional<Ticker> access_recorder_;
   std::optional<Scrub> scrub_;
   std::optional<Ticker> scrubber_;            // before scrub_ goes
+  std::optional<Ticker> flusher_;
   std::thread recovery_;                      // of local files, behind the start
   std::atomic<bool> recovered_ = true;        // that is done, or was given up
   uint64_t recovered_orphans_ = 0;            // by the start, as the next

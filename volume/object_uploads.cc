@@ -107,6 +107,10 @@ class LocalPartWriter final : public PartWriter {
     part.set_number(number_);
     part.set_size(size_);
     part.set_etag(std::string(etag));
+    if (durability == ObjectDurability::kWrite) {
+      part.set_flush_epoch(objects_.parts_.names.flush_epoch());
+      objects_.parts_.names.note_unsynced(part.flush_epoch());
+    }
     if (place_) {
       part.set_offset(offset_);
     } else {
@@ -355,6 +359,7 @@ Result<Object> LocalObjects::complete_upload(const ObjectName& name, std::string
   for (auto& part : ending.parts) {
     part.set_offset(std::exchange(offset, offset + part.size()));
     part.clear_local_file();
+    part.clear_flush_epoch();
   }
   NewFile* const made = assembled.made ? &*assembled.made : nullptr;
   auto object = commit(name, {.local = *assembled.local, .made = made}, facts, options.conditions, options.durability, std::move(ending));

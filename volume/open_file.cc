@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/failpoint.h"
+
 namespace weir::volume {
 namespace {
 
@@ -81,12 +83,19 @@ Result<void> LocalOpenFile::truncate(uint64_t size) {
     TRY(files_.await_ending(*open_, lock));
     if (open_->marked) {
       open_->commit_due = true;
+      TRY(files_.about_to_cut(*open_, open_->content->local(), 0));
       return open_->content->local().truncate(0);
     }
     TRY_ASSIGN(const meta::Inode inode, files_.names_.load(open_->id));
     return files_.begin_truncated(*open_, inode);
   }
   TRY_ASSIGN(const auto content, writable_content());
+  const bool complete = content->local().complete();
+  {
+    const std::lock_guard lock(open_->mutex);  // so that no flush comes between
+    TRY(files_.about_to_cut(*open_, content->local(), size));
+    if (complete) return content->local().truncate(size);
+  }
   return files_.change(*open_, content, size, 0, [&] { return content->local().truncate(size); });
 }
 
@@ -154,17 +163,23 @@ Result<void> LocalOpenFile::flush() {
 
 Result<void> LocalOpenFile::sync() {
   TRY_ASSIGN(const auto content, this->content());
+  TRY_ASSIGN(const io::FileStat before, content->local().stat());
   TRY(content->local().sync());
+  TRY(failpoint("volume.synced"));
   bool committed = false;
   {
     std::lock_guard lock(open_->mutex);
-    TRY_ASSIGN(committed, files_.commit(*open_, meta::Urgency::kUrgent, kv::Durability::kSynced));
+    TRY_ASSIGN(committed, files_.commit(*open_, meta::Urgency::kUrgent, kv::Durability::kSynced, before));
   }
   if (!committed) {
     const auto inode = files_.names_.load(open_->id);
     if (failed_with(inode, ErrorCode::kNotFound)) return {};  // unlinked: nothing of it will be there after a crash
     TRY(inode);
     if (inode->queued() == format::ORDINARY) TRY(files_.names_.enqueue(open_->id, meta::Urgency::kUrgent));
+    // It was committed before it was synced.
+    if (inode->flush_epoch() != 0 && LocalFileId(inode->local_file()) == content->id()) {
+      TRY(files_.names_.note_durable(open_->id, content->id(), before.size_bytes, kv::Durability::kWritten));
+    }
     TRY(files_.names_.kv().sync());
   }
   files_.persister_.wake();

@@ -516,8 +516,10 @@ Result<void> OpenFiles::begin(OpenInode& open) {
 
 Result<void> OpenFiles::begin_truncated(OpenInode& open, const meta::Inode& inode) {
   TRY_ASSIGN(const auto content, find_content(open, inode));
-  if (content && (open.marked || content->local().complete())) {
+  // In place only for those who have the file open: what it held stays until the new content is as durable as that.
+  if (content && open.handles != 0 && (open.marked || content->local().complete())) {
     TRY(begin(open));
+    TRY(about_to_cut(open, content->local(), 0));
     TRY(content->local().truncate(0));
     open.commit_due = true;
     return {};
@@ -549,12 +551,25 @@ bool OpenFiles::differs(const OpenInode& open, const io::FileStat& stat) {
   return now != open.known;
 }
 
-Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability) {
+Result<void> OpenFiles::about_to_cut(OpenInode& open, const pages::LocalFile& local, uint64_t size) {
+  TRY_ASSIGN(const io::FileStat stat, local.stat());
+  if (size >= stat.size_bytes) return {};
+  open.cut_to = std::min(open.cut_to, size);
+  const auto record = names_.load(open.id);
+  if (failed_with(record, ErrorCode::kNotFound)) return {};
+  TRY(record);
+  if (LocalFileId(record->local_file()) != local.id() || meta::durable_bytes(*record, names_.flush_epoch()) <= size) return {};
+  return names_.limit_durable(open.id, size);
+}
+
+Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability,
+                               const std::optional<io::FileStat>& synced) {
   if (!open.marked || open.unlinked) return false;
   const bool partial = !open.content->local().complete();
   TRY_ASSIGN(const io::FileStat stat, open.content->local().stat());
   meta::ContentCommit content = commit_of(stat);
   content.partial = partial;
+  content.synced = synced && known_of(*synced) == known_of(stat);
   if (partial) content.allocated_bytes.reset();
   if (!differs(open, stat)) {
     if (!open.commit_due) return false;
@@ -878,14 +893,42 @@ Result<void> OpenFiles::sync_all() {
   for (const OpenRef& open : table_.all()) {
     Lock lock(open->mutex);
     if (!open->marked) continue;
-    const auto content = open->content;
-    lock.unlock();
-    TRY(content->local().sync());
-    lock.lock();
     TRY(commit(*open, meta::Urgency::kOrdinary, kv::Durability::kWritten));
   }
   persister_.wake();
-  return {};
+  return flush_to_disk();
+}
+
+Result<void> OpenFiles::flush_to_disk() {
+  struct Writing {
+    OpenRef open;
+    LocalFileId local_file{};
+    OpenInode::Known known;
+  };
+  std::vector<Writing> writing;
+  for (OpenRef& open : table_.all()) {
+    Lock lock(open->mutex);
+    // What is absent from a partial file is the home's; it is durable by its own sync alone.
+    if (!open->marked || open->unlinked || !open->content || !open->content->local().complete()) continue;
+    TRY_ASSIGN(const io::FileStat stat, open->content->local().stat());
+    if (known_of(stat) == open->flushed) continue;
+    open->cut_to = UINT64_MAX;
+    const LocalFileId local_file = open->content->id();
+    lock.unlock();
+    writing.push_back({std::move(open), local_file, known_of(stat)});
+  }
+  if (writing.empty() && !names_.flush_due()) return names_.kv().sync();
+  const uint64_t epoch = names_.begin_flush();
+  TRY(pages_.sync_all());
+  TRY(failpoint("volume.flushed"));
+  for (Writing& each : writing) {
+    Lock lock(each.open->mutex);
+    if (!each.open->marked || each.open->content->id() != each.local_file) continue;
+    const uint64_t size = std::min(each.known.size, each.open->cut_to);
+    TRY(names_.note_durable(each.open->id, each.local_file, size, kv::Durability::kWritten));
+    each.open->flushed = each.known;
+  }
+  return names_.end_flush(epoch);
 }
 
 }  // namespace weir::volume

@@ -31,6 +31,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "io/file.h"
 #include "meta/lower_layer.h"
 #include "meta/namespace.h"
 #include "pages/page_store.h"
@@ -119,6 +120,9 @@ class OpenFiles {
   // Commits what is open for write and ends what is closed.
   void commit_all();
   Result<void> sync_all();
+  // What was written and committed so far survives a loss of power; commits nothing, so that nothing is persisted that is still
+  // being written.
+  Result<void> flush_to_disk();
   // Orphans and marks that no handle stands for: what failed transactions left behind.
   void collect_leftovers();
 
@@ -143,8 +147,12 @@ class OpenFiles {
   Result<void> begin(OpenInode& open);  // no present page of open.content waits for its check
   Result<void> begin_truncated(OpenInode& open, const meta::Inode& inode);
   static bool differs(const OpenInode& open, const io::FileStat& stat);
-  // Tells the namespace what the local file holds; false when it knows already.
-  Result<bool> commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability);
+  // Tells the namespace what the local file holds; false when it knows already. `synced`: the local file as it was before it was
+  // synced.
+  Result<bool> commit(OpenInode& open, meta::Urgency urgency, kv::Durability durability,
+                      const std::optional<io::FileStat>& synced = std::nullopt);
+  // Before the local file is cut in place.
+  Result<void> about_to_cut(OpenInode& open, const pages::LocalFile& local, uint64_t size);
   bool may_use_local(const OpenInode& open, bool writes) const;
   std::shared_ptr<Content> take_local(OpenInode& open);
   void release_objects(OpenInode& open);  // of one that lost its last name

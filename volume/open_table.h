@@ -22,6 +22,14 @@ namespace weir::volume {
 struct OpenInode {
   explicit OpenInode(InodeId inode) : id(inode) {}
 
+  // A local file at some time.
+  struct Known {
+    uint64_t size = 0;
+    int64_t mtime_ns = 0;
+    int64_t ctime_ns = 0;
+    bool operator==(const Known&) const = default;
+  };
+
   const InodeId id;
   std::mutex mutex;
 
@@ -41,17 +49,13 @@ struct OpenInode {
   bool committed = false;           // since the mark was made
   uint64_t generation = 0;          // of the content as of the last begin or commit here; older records know less
   bool commit_due = false;          // whatever the local file's stat says
+  uint64_t cut_to = UINT64_MAX;     // the least size that the local file was cut to since a flush began
+  Known flushed;                    // the local file as it was when last flushed
   bool filled = false;              // pages may be filled since `known`: that moves the local file's ctime, too
   Generation persist_due{};         // a flush under WRITE_THROUGH has to wait for it; 0: none
   bool drop_when_closed = false;    // NO_CACHE, and persisted
   bool unlinked = false;            // the last name is gone
-  // The local file as the namespace knows it.
-  struct Known {
-    uint64_t size = 0;
-    int64_t mtime_ns = 0;
-    int64_t ctime_ns = 0;
-    bool operator==(const Known&) const = default;
-  } known;
+  Known known;                      // the local file as the namespace knows it
 
  private:
   friend class OpenTable;

@@ -29,9 +29,9 @@ Result<bool> machine_restarted(meta::Namespace& names) {
   return last && *last != boot;
 }
 
-// Local files of objects that are being put in parts are kept. After a restart of the machine parts that were not synced may be
-// lost: those are not accepted any more.
-Result<void> recover_uploads(meta::Namespace& names, pages::PageStore& pages, bool restarted) {
+// Local files of objects that are being put in parts are kept. Parts that were neither synced nor flushed may be lost: those are
+// not accepted any more.
+Result<void> recover_uploads(meta::Namespace& names, pages::PageStore& pages, bool lossy) {
   meta::ObjectNamespace objects(names, Duration(-1));
   return objects.for_each_upload([&](MountId, const meta::ObjectNamespace::Upload& upload) -> Result<void> {
     const LocalFileId assembly(upload.record.assembly_file());
@@ -40,10 +40,11 @@ Result<void> recover_uploads(meta::Namespace& names, pages::PageStore& pages, bo
     for (const auto& part : parts) {
       const LocalFileId own(part.local_file());
       if (own != LocalFileId(0)) pages.recover(own, pages::Pin::kPinned);
-      if (!restarted) continue;
+      if (!lossy) continue;
+      const bool durable = part.flush_epoch() <= names.flushed_epoch();
       const auto stat = pages.stat(own != LocalFileId(0) ? own : assembly);
       const uint64_t end = own != LocalFileId(0) ? part.size() : part.offset() + part.size();
-      if (stat && stat->size_bytes >= end) continue;
+      if (durable && stat && stat->size_bytes >= end) continue;
       log_error("volume.unsynced_part_lost", {{"key", upload.key}, {"upload", upload.upload_id}, {"part", part.number()}});
       TRY(objects.drop_part(upload, part.number()));
     }
@@ -78,6 +79,109 @@ Result<std::vector<LoggedBodies::Standing>> recover_bodies(meta::Namespace& name
   if (restored != 0) log_info("volume.bodies_restored", {{"files", restored}});
   return standing;
 }
+
+// Settles what a loss of power made of local files.
+class AfterPowerLoss {
+ public:
+  AfterPowerLoss(meta::Namespace& names, pages::PageStore& pages, Recovered& recovered)
+      : names_(names), pages_(pages), recovered_(recovered) {}
+
+  // Of an inode that was open for write.
+  Result<void> settle(const meta::WriteMarkState& mark) {
+    const auto inode = names_.load(mark.inode);
+    if (failed_with(inode, ErrorCode::kNotFound)) return names_.end_writes({{.inode = mark.inode}});
+    TRY(inode);
+    const bool committed = inode->generation() > mark.generation_before + 1;
+    const bool persisted = inode->has_home() && inode->persisted_generation() == mark.generation_before;
+    const bool emptied = mark.made || (mark.before.ctime_ns == 0 && mark.before.mtime_ns == 0 && mark.before.size == 0);
+    if (durable(*inode) != 0) {
+      TRY(cut(*inode, durable(*inode)));
+    } else if (!committed && emptied) {
+      TRY(empty(*inode));
+    } else if (!committed && persisted) {
+      TRY(revert(*inode));
+    } else {
+      TRY(settle_content(*inode));
+    }
+    return names_.end_writes({{.inode = mark.inode}});
+  }
+
+  // Of content that is not persisted.
+  Result<void> settle_content(const meta::Inode& inode) {
+    if (inode.quarantined() || meta::content_persisted(inode)) return {};
+    const uint64_t size = durable(inode);
+    const auto stat = pages_.stat(LocalFileId(inode.local_file()));
+    if (stat.has_value() && size >= inode.size() && stat->size_bytes == inode.size()) return {};
+    if (stat.has_value() && size != 0 && (size < inode.size() || stat->size_bytes > inode.size())) return cut(inode, size);
+    if (inode.size() == 0) return empty(inode);
+    if (inode.has_home() && size == 0) return revert(inode);
+    return report(inode);
+  }
+
+ private:
+  uint64_t durable(const meta::Inode& inode) const { return meta::durable_bytes(inode, names_.flushed_epoch()); }
+
+  Result<void> cut(const meta::Inode& inode, uint64_t size) {
+    const LocalFileId id(inode.local_file());
+    const auto local = pages_.open(id);
+    if (failed_with(local, ErrorCode::kNotFound) || failed_with(local, ErrorCode::kCorrupt)) return report(inode);
+    TRY(local);
+    TRY_ASSIGN(const io::FileStat before, (*local)->stat());
+    if (before.size_bytes > size) TRY((*local)->truncate(size));
+    if (before.size_bytes > size) {
+      ++recovered_.cut;
+      log_warn("volume.unsynced_end_cut",
+               {{"inode", inode.id()}, {"local_file", id}, {"size", before.size_bytes}, {"kept", size}});
+    }
+    return commit(inode, **local);
+  }
+
+  Result<void> empty(const meta::Inode& inode) {
+    const LocalFileId id(inode.local_file());
+    auto local = pages_.open(id);
+    if (failed_with(local, ErrorCode::kNotFound)) local = pages_.create(id);
+    if (failed_with(local, ErrorCode::kCorrupt)) return report(inode);
+    TRY(local);
+    TRY((*local)->truncate(0));
+    return commit(inode, **local);
+  }
+
+  Result<void> commit(const meta::Inode& inode, pages::LocalFile& local) {
+    TRY(local.sync());
+    TRY_ASSIGN(const io::FileStat stat, local.stat());
+    const bool partial = !local.complete();
+    const meta::ContentCommit content{.size = stat.size_bytes,
+                                      .mtime_ns = stat.mtime_ns,
+                                      .ctime_ns = stat.ctime_ns,
+                                      .allocated_bytes = partial ? std::nullopt : std::optional(stat.allocated_bytes),
+                                      .partial = partial,
+                                      .synced = true};
+    TRY(names_.commit_content(InodeId(inode.id()), content, meta::Urgency::kOrdinary, kv::Durability::kSynced));
+    return {};
+  }
+
+  Result<void> revert(const meta::Inode& inode) {
+    const LocalFileId local(inode.local_file());
+    TRY(names_.revert_to_home(InodeId(inode.id())));
+    ++recovered_.reverted;
+    log_warn("volume.unsynced_content_reverted",
+             {{"inode", inode.id()}, {"local_file", local}, {"to", inode.home().key()}});
+    pages_.remove(local);
+    return {};
+  }
+
+  Result<void> report(const meta::Inode& inode) {
+    const LocalFileId local(inode.local_file());
+    TRY(names_.report_corruption(InodeId(inode.id()), local));
+    ++recovered_.quarantined;
+    log_error("volume.unsynced_content_lost", {{"inode", inode.id()}, {"local_file", local}});
+    return {};
+  }
+
+  meta::Namespace& names_;
+  pages::PageStore& pages_;
+  Recovered& recovered_;
+};
 
 }  // namespace
 
@@ -141,9 +245,16 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const
     ++recovered.orphans;
   }
 
+  const bool lossy = restarted && !pages.trusted();
+  AfterPowerLoss after_power_loss(names, pages, recovered);
   TRY_ASSIGN(const auto marks, names.write_marks());
   for (const auto& mark : marks) {
     if (held.contains(mark.inode)) continue;
+    if (lossy) {
+      TRY(after_power_loss.settle(mark));
+      ++recovered.marks;
+      continue;
+    }
     TRY_ASSIGN(const bool there, recover_mark(names, pages, mark));
     ++recovered.marks;
     if (there) continue;
@@ -153,28 +264,25 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const
 
   if (local_files == LocalFiles::kBehind && !restarted && pages.trusted()) {
     recovered.local_files_left = true;
-    TRY(recover_uploads(names, pages, restarted));
+    TRY(recover_uploads(names, pages, lossy));
     TRY(names.put_document(kBootDocument, this_boot()));
     return recovered;
   }
-  std::vector<std::pair<InodeId, LocalFileId>> cut;
+  if (lossy) {
+    Result<void> settled;
+    TRY(names.for_each_local_file([&](const meta::Inode& inode) {
+      settled = after_power_loss.settle_content(inode);
+      return settled.has_value();
+    }));
+    TRY(settled);
+  }
   TRY(names.for_each_local_file([&](const meta::Inode& inode) {
-    const LocalFileId local(inode.local_file());
-    const bool clean = meta::content_persisted(inode);
     ++recovered.local_files;
-    if (restarted && !clean && !inode.quarantined()) {
-      const auto stat = pages.stat(local);
-      if (!stat.has_value() || stat->size_bytes != inode.size()) cut.emplace_back(InodeId(inode.id()), local);
-    }
-    pages.recover(local, clean ? pages::Pin::kEvictable : pages::Pin::kPinned);
+    pages.recover(LocalFileId(inode.local_file()),
+                  meta::content_persisted(inode) ? pages::Pin::kEvictable : pages::Pin::kPinned);
     return true;
   }));
-  for (const auto& [inode, local] : cut) {
-    TRY(names.report_corruption(inode, local));
-    ++recovered.quarantined;
-    log_error("volume.unsynced_content_lost", {{"inode", inode}, {"local_file", local}});
-  }
-  TRY(recover_uploads(names, pages, restarted));
+  TRY(recover_uploads(names, pages, lossy));
   TRY_ASSIGN(recovered.garbage, pages.finish_recovery());
   // Last, so that a start that was cut short looks again.
   TRY(names.put_document(kBootDocument, this_boot()));

@@ -21,15 +21,22 @@ struct Recovered {
   uint64_t garbage = 0;       // local files that nothing led to
   uint64_t quarantined = 0;   // unpersisted content that did not survive
   std::vector<LoggedBodies::Standing> bodies;  // rows that stand, of files that hold what they say
+  uint64_t cut = 0;           // of files that grew, the end did not
+  uint64_t reverted = 0;      // to what was persisted of them
   bool local_files_left = false;  // to OpenFiles::recover_local_file() and PageStore::finish_recovery()
 };
 
 // kBehind: while the volume is served, where nothing can have been lost.
 enum class LocalFiles : uint8_t { kBefore, kBehind };
 
-// Commits what inodes open for write hold now, reclaims orphans, and tells the page store which local files live. After a
-// restart of the machine, unpersisted local files of another size than was committed lost bytes that were never synced: they are
-// quarantined; those that have a logged body get it back before that.
+// Commits what inodes open for write hold now, reclaims orphans, and tells the page store which local files live.
+//
+// After a stop that may have lost what was not synced, an unpersisted local file is believed as far as it was synced or flushed
+// (meta::durable_bytes). Of what was not:
+// - a file that grew is cut to what is durable;
+// - one that was never durable goes back to what is persisted of it, if anything is, or is empty if nothing was committed but its
+//   creation; else it is quarantined.
+// Those that have a logged body get it back before that.
 // Inodes that are `held` are open still: they are no orphans, and their writing is left to OpenFiles::resume().
 // Requires: nobody else uses `names` or `pages`. Crash: may be run again at any time.
 using HeldInodes = std::unordered_set<InodeId>;

@@ -60,6 +60,7 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
                                                         .admit_slow_max = options.admit_slow_max,
                                                         .read_ahead_pages = options.read_ahead_pages,
                                                         .read_ahead_requests = options.read_ahead_requests});
+  pages_.set_removal_barrier([this] { return names_->kv().sync(); });
   objects_.emplace(LocalObjects::Parts{*names_, *lower_, pages_, *files_, *bodies_, *persister_, mounts_, foreground_, listener_},
                    options_);
   scrub_.emplace(*names_, pages_, options_.scrub_bytes_per_second, [this](InodeId inode) {
@@ -79,6 +80,7 @@ LocalVolume::~LocalVolume() {
   leftovers_.reset();
   access_recorder_.reset();
   scrubber_.reset();
+  flusher_.reset();
   if (remover_) remover_->close();
   persister_->stop(Deadline::after(Duration::zero()));
   // Whoever still waits for a store shall not hold up the end.
@@ -88,6 +90,8 @@ LocalVolume::~LocalVolume() {
   remover_.reset();
   held_.clear();
   files_.reset();
+  // Nobody can say any more whether it is for good.
+  if (!stopped_) pages_.set_removal_barrier([] { return Result<void>(fail(ErrorCode::kCancelled)); });
   lower_.reset();  // its threads wake the persister, and tell the objects of what they found
   objects_.reset();
   bodies_.reset();
@@ -109,6 +113,8 @@ Result<void> LocalVolume::start() {
                                 {"local_files", recovered.local_files},
                                 {"garbage", recovered.garbage},
                                 {"quarantined", recovered.quarantined},
+                                {"cut", recovered.cut},
+                                {"reverted", recovered.reverted},
                                 {"held_open", held_.size()}});
   TRY(mounts_.open());
   TRY(objects_->start());
@@ -127,6 +133,9 @@ Result<void> LocalVolume::start() {
     requeue_transient();
     objects_->abort_abandoned_uploads();
   });
+  if (options_.flush_interval > Duration::zero()) {
+    flusher_.emplace(options_.flush_interval, [this] { (void)flush_to_disk(); });
+  }
   return {};
 }
 
@@ -144,6 +153,13 @@ void LocalVolume::scrub_when_due() {
   } else if (scrubbed.error() != ErrorCode::kCancelled && scrubbed.error() != ErrorCode::kBusy) {
     log_error("scrub.failed", {{"error", scrubbed.error()}});
   }
+}
+
+bool LocalVolume::flush_to_disk() {
+  // What fails is tried again with the next flush; until then it is as if the interval were longer.
+  const auto flushed = files_->flush_to_disk();
+  if (!flushed.has_value()) log_error("volume.flush_failed", {{"error", flushed.error()}});
+  return flushed.has_value();
 }
 
 void LocalVolume::recover_local_files() {
@@ -180,14 +196,17 @@ void LocalVolume::stop(Deadline deadline) {
   leftovers_.reset();
   access_recorder_.reset();
   scrubber_.reset();
+  flusher_.reset();
   if (remover_) remover_->close();
   files_->commit_all();
   record_accesses();
   persister_->stop(deadline);
   if (const auto settled = bodies_->settle_all(deadline); !settled.has_value())
     log_warn("volume.bodies_left", {{"error", settled.error()}});
-  if (const auto synced = names_->kv().sync(); !synced.has_value())
-    log_error("volume.sync_failed", {{"error", synced.error()}});
+  if (!flush_to_disk()) return;
+  // What is removed from here on is so for good.
+  pages_.set_removal_barrier({});
+  stopped_ = true;
 }
 
 Result<void> LocalVolume::load_rules() {

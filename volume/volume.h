@@ -75,6 +75,7 @@ struct VolumeOptions {
   Duration orphan_check_period = std::chrono::minutes(10);
   uint64_t scrub_bytes_per_second = 64 << 20;         // 0: no limit
   Duration scrub_period = Duration(-1);               // negative: only when asked for
+  Duration flush_interval = std::chrono::seconds(5);  // what was written reaches the disk within this time; 0: by its own syncs alone
   bool intercept_silly_renames = false;               // see volume/hidden_names.h
   AccessTimePolicy access_times = AccessTimePolicy::kNever;
   bool write_cache_enabled = true;                    // false: every path is WRITE_THROUGH
