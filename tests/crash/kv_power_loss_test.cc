@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -122,6 +123,20 @@ TEST_F(KvPowerLoss, keeps_what_was_synced_after_a_crash_of_the_process) {
       EXPECT_GE(prefix(*after), synced);
     }
   }
+}
+
+// The canary of the test before.
+TEST_F(KvPowerLoss, misses_the_flush_of_the_logs_of_an_earlier_process) {
+  auto kv = restart(open());
+  const auto sites = disk_->sync_sites();
+  const auto site = std::ranges::find_if(sites, [](const auto& each) { return each.find("sync_logs") != std::string::npos; });
+  ASSERT_NE(site, sites.end());
+  disk_->ignore_syncs(*site);
+  commit(*kv, 1, Durability::kWritten);
+  kv = restart(std::move(kv));
+  commit(*kv, 2, Durability::kSynced);
+  const auto after = lose_power(Loss::kAll);
+  EXPECT_FALSE(after->begin()->get(key(1)).value().has_value());
 }
 
 TEST_F(KvPowerLoss, goes_on_from_the_prefix_that_was_left) {

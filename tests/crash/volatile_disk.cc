@@ -653,11 +653,9 @@ void VolatileDisk::ignore_syncs(std::string_view site) {
   impl_->ignored_site = site;
 }
 
-std::string VolatileDisk::sync_sites() const {
+std::set<std::string> VolatileDisk::sync_sites() const {
   const std::lock_guard lock(Interposed::get().mutex);
-  std::string lines;
-  for (const std::string& site : impl_->sites) lines += site + "\n";
-  return lines;
+  return impl_->sites;
 }
 
 uint64_t VolatileDisk::syncs() const {

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -55,8 +56,8 @@ class VolatileDisk {
   // Syncs of a kind that do nothing and report success, as if the call were not there. `site` is what sync_site() was told,
   // or a RocksDB file's kind ("rocksdb log", "rocksdb table", "rocksdb manifest", "rocksdb directory"); empty: none.
   void ignore_syncs(std::string_view site);
-  // The sites of all syncs seen so far, one a line, sorted.
-  std::string sync_sites() const;
+  // Of all syncs seen so far.
+  std::set<std::string> sync_sites() const;
   // Syncs of all kinds so far.
   uint64_t syncs() const;
 

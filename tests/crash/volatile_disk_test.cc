@@ -141,9 +141,9 @@ TEST_F(VolatileDiskTest, rocksdb_is_seen) {
   EXPECT_FALSE(there(*lost, "written"));
   const auto kept = kv::RocksKv::open({.dir = after(Loss::kNothing) / "kv"}).value();
   EXPECT_TRUE(there(*kept, "written"));
-  EXPECT_NE(disk_->sync_sites().find("rocksdb log"), std::string::npos);
-  EXPECT_NE(disk_->sync_sites().find("rocksdb manifest"), std::string::npos);
-  EXPECT_NE(disk_->sync_sites().find("rocksdb directory"), std::string::npos);
+  EXPECT_TRUE(disk_->sync_sites().contains("rocksdb log"));
+  EXPECT_TRUE(disk_->sync_sites().contains("rocksdb manifest"));
+  EXPECT_TRUE(disk_->sync_sites().contains("rocksdb directory"));
 }
 
 }  // namespace
