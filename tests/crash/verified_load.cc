@@ -358,16 +358,17 @@ class Replacer : public Program {
       const Version& version = versions_[it->second];
       const bool unsynced = death == Death::kPower && version.synced_step > before.done;
       if (!is.content) return unsynced && version.size != 0;
-      return *is.content == content(it->second) || (unsynced && was_of(file, *is.content, step));
+      return *is.content == content(it->second) || (unsynced && was_before(*is.content, step));
     });
   }
 
-  // An earlier content of the file than after `step`.
-  bool was_of(const std::string& file, const std::string& is, const Step& step) const {
+  // A content that was there before `step`: of the same file, which may have had another name then.
+  bool was_before(const std::string& is, const Step& step) const {
     for (const Step& earlier : history_) {
       if (&earlier == &step) return false;
-      const auto it = earlier.files.find(file);
-      if (it != earlier.files.end() && is == content(it->second)) return true;
+      for (const auto& [name, version] : earlier.files) {
+        if (is == content(version)) return true;
+      }
     }
     return false;
   }
