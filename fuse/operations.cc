@@ -619,8 +619,12 @@ Result<void> create_file(const Request& request, const fuse_file_info& info, con
 void create(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* info_in) {
   serve(req, Operation::kCreate, [=, info = *info_in](const Request& request) {
     return create_file(request, info,
-                       [=](volume::Volume& volume, const meta::Caller& caller, const volume::OpenOptions& options) {
-                         return volume.create(InodeId{parent}, name, mode & 07777, caller, options);
+                       [=](volume::Volume& volume, const meta::Caller& caller,
+                           const volume::OpenOptions& options) -> Result<volume::Volume::Created> {
+                         auto created = volume.create(InodeId{parent}, name, mode & 07777, caller, options);
+                         // Another front made it since the kernel looked, which looks once more when it is told so, and opens it.
+                         if (failed_with(created, ErrorCode::kExists) && (info.flags & O_EXCL) == 0) return fail(ErrorCode::kStale);
+                         return created;
                        });
   });
 }
