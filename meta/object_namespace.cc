@@ -13,8 +13,8 @@ namespace {
 
 constexpr std::string_view kNoBucket = "no such bucket";
 constexpr size_t kOpaqueEtagBytes = 16;
-// The object that a put replaces is not erased from the store for so long: the upload of the new one takes its place.
-constexpr int64_t kReplacedGraceNs = 60'000'000'000;
+// Longer than any copy inside a store takes.
+constexpr int64_t kParkedGraceNs = 3'600'000'000'000;
 
 std::string md5_text(std::string_view body) { return net::hex(net::md5(net::bytes_of(body))); }
 
@@ -148,7 +148,12 @@ Result<std::vector<format::ObjectPart>> ObjectNamespace::parts(const Inode& inod
 Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::string_view key, const ObjectPut& put,
                                              const Incumbent& incumbent, const ObjectGuard& guard,
                                              kv::Durability durability) {
-  TRY_ASSIGN(const InodeId id, names_.new_inode_id());
+  InodeId id;
+  if (put.parked) {
+    id = put.parked->inode;
+  } else {
+    TRY_ASSIGN(id, names_.new_inode_id());
+  }
   const auto rules = names_.rules();
   const auto next_id = [this] { return names_.new_inode_id(); };
   return run_operation(
@@ -158,6 +163,7 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
         TRY_ASSIGN(const Inode top, objects.load_bucket(bucket));
         TRY_ASSIGN(auto resolved, objects.resolve(top, key));
         ObjectCommitted committed;
+        committed.takes_local_file = !put.parked;
         const MountId mount(top.lower().mount());
         if (put.upload) {
           TRY_ASSIGN(const auto upload, objects.load_upload(mount, key, put.upload->id));
@@ -234,6 +240,7 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
             tables.txn().put(format::logged_body_key(put.local_file), format::encode(body));
           }
           if (there) inode.set_ctime_ns(std::max(inode.ctime_ns(), object_modified_ns(*there)));
+          if (put.parked) TRY(objects.take_parked(inode, put.parked->home));
         }
         if (put.attributes.permissions) inode.set_permissions(*put.attributes.permissions & 07777);
         if (put.attributes.uid) inode.set_uid(*put.attributes.uid);
@@ -255,6 +262,23 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
         return committed;
       },
       durability);
+}
+
+Result<void> ObjectNamespace::park(MountId mount, InodeId inode) {
+  const std::string key = names_.parking_key(inode);
+  return run_operation(names_.kv(), names_.clock(), [&](Tables& tables) -> Result<void> {
+    tables.put_whiteout(mount, key, "", inode, true);
+    return ObjectTables(tables).spare_replaced(mount, key, kParkedGraceNs);
+  });
+}
+
+Result<void> ObjectNamespace::drop_parked(MountId mount, InodeId inode) {
+  const std::string key = names_.parking_key(inode);
+  return run_operation(names_.kv(), names_.clock(), [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(const auto owner, tables.find_owner(mount, key));
+    if (!owner || owner->inode() != 0) return {};
+    return ObjectTables(tables).spare_replaced(mount, key, 0);
+  });
 }
 
 Result<Inode> ObjectNamespace::change(std::string_view bucket, std::string_view key, const ChangeFacts& change,

@@ -93,6 +93,13 @@ struct ObjectPut {
   Urgency urgency = Urgency::kOrdinary;
   // All bytes of the content, at most kLoggedBodyBytesMax, to be kept with the metadata until erase_bodies().
   std::optional<std::string_view> logged_body;
+  // Instead of a local file: the content lies in the store already, under a key that park() reserved for this inode. kStale when
+  // that is not so any more.
+  struct Parked {
+    InodeId inode{};
+    format::Home home;
+  };
+  std::optional<Parked> parked;
   // Of an object that was put in parts: its upload, which ends with it. kNotFound with is_no_upload() when it did before.
   struct Upload {
     std::string id;
@@ -119,6 +126,15 @@ struct ObjectErased {
   std::optional<Unlinked> unlinked;    // absent: there was nothing
   ChangedNames changed;
   bool erases_object = false;
+};
+
+struct ObjectRenamed {
+  InodeId moved{};
+  Generation generation{};             // of its content
+  bool in_shadow = false;              // under its new key
+  bool policy_needs_persist = false;   // the new path is WRITE_THROUGH or NO_CACHE and its content is not persisted
+  std::optional<Unlinked> replaced;
+  ChangedNames changed;
 };
 
 struct ObjectQuery {
@@ -169,6 +185,10 @@ class ObjectNamespace {
   // under a directory's key `a/` makes the directory, or gives the one that is there an object. kStale, and what the guard says.
   Result<ObjectCommitted> put(std::string_view bucket, std::string_view key, const ObjectPut& put,
                               const Incumbent& incumbent, const ObjectGuard& guard, kv::Durability durability);
+  // Before an object is copied to the parking key of an inode that is yet to be made. What is there is erased after an hour, or as soon
+  // as `drop_parked` says so, unless put() gave it to the inode.
+  Result<void> park(MountId mount, InodeId inode);
+  Result<void> drop_parked(MountId mount, InodeId inode);
   // Changes the facts of what is there; its content stays. kNotFound. `change` may alter attributes of the inode, too.
   using ChangeFacts = std::function<Result<void>(Inode& inode, format::ObjectFacts& facts)>;
   Result<Inode> change(std::string_view bucket, std::string_view key, const ChangeFacts& change,
@@ -177,6 +197,17 @@ class ObjectNamespace {
   // entries. Nothing there is success.
   Result<ObjectErased> erase(std::string_view bucket, std::string_view key, const Incumbent& incumbent,
                              const ObjectGuard& guard, kv::Durability durability);
+
+  // Gives the object another key, over what is there, with the directories on the way; implicit ones that it leaves empty go. Its
+  // content, facts and etag stay. `incumbent` is what the target leads to. kNotFound; kInvalid for keys that end in '/';
+  // kNotSupported from a file with several names to a key that no path can show; kStale, and what the guards say.
+  struct RenameGuards {
+    ObjectGuard source;
+    ObjectGuard target;
+  };
+  Result<ObjectRenamed> rename(std::string_view bucket, std::string_view source, std::string_view target,
+                               const Incumbent& incumbent, const RenameGuards& guards, const ObjectPut& defaults,
+                               kv::Durability durability);                               // object_rename.cc
 
   // One snapshot, in the byte order of keys.
   Result<ObjectPage> list(const ObjectQuery& query);

@@ -26,15 +26,19 @@ Result<std::optional<Inode>> ObjectTables::find_shadow(MountId mount, std::strin
   return inode;
 }
 
-Inode ObjectTables::make_shadow(const Inode& bucket, std::string_view key, InodeId id, const ObjectPut& put) {
-  Inode inode = tables_.make_unnamed_inode(id, format::REGULAR, put.file_permissions, put.caller.uid, put.caller.gid);
-  inode.set_links(1);
+void ObjectTables::put_shadow(const Inode& bucket, std::string_view key, Inode& inode) {
   inode.set_parent(bucket.id());
   inode.set_name(std::string(key));
   inode.set_shadow(true);
   format::Shadow row;
-  row.set_inode(id.value());
+  row.set_inode(inode.id());
   tables_.txn().put(format::shadow_key(MountId(bucket.lower().mount()), key), format::encode(row));
+}
+
+Inode ObjectTables::make_shadow(const Inode& bucket, std::string_view key, InodeId id, const ObjectPut& put) {
+  Inode inode = tables_.make_unnamed_inode(id, format::REGULAR, put.file_permissions, put.caller.uid, put.caller.gid);
+  inode.set_links(1);
+  put_shadow(bucket, key, inode);
   return inode;
 }
 

@@ -250,6 +250,21 @@ void ObjectTables::content_found(Inode& inode) {
   inode.clear_object();
 }
 
+Result<void> ObjectTables::take_parked(Inode& inode, const format::Home& home) {
+  const MountId mount(home.mount());
+  TRY_ASSIGN(const auto owner, tables_.find_owner(mount, home.key()));
+  if (!owner || owner->inode() != 0 || owner->former() != inode.id())
+    return fail(ErrorCode::kStale, "'" + home.key() + "' is not kept for inode " + std::to_string(inode.id()) + " any more");
+  tables_.erase_owner(mount, home.key(), owner);
+  tables_.put_owner(mount, home.key(), InodeId(inode.id()));
+  *inode.mutable_home() = home;
+  inode.mutable_home()->set_since_ns(tables_.now_ns());
+  inode.set_persisted_generation(inode.generation());
+  // What its object says is the source's.
+  inode.set_persisted_attributes_version(0);
+  return {};
+}
+
 Result<void> ObjectTables::spare_replaced(MountId mount, std::string_view key, int64_t grace_ns) {
   TRY_ASSIGN(auto owner, tables_.find_owner(mount, key));
   if (!owner || owner->inode() != 0) return {};

@@ -3,6 +3,7 @@
 // Threads: as kv::Txn, one at a time.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -16,6 +17,8 @@
 
 namespace weir::meta {
 
+// An object that is replaced is not erased from the store for so long: the upload of the new one takes its place.
+inline constexpr int64_t kReplacedGraceNs = 60'000'000'000;
 inline constexpr std::string_view kNoUpload = "no such upload";
 
 // The names on the way to a key. `a/b/` is the directory `b` in `a`.
@@ -48,6 +51,8 @@ class ObjectTables {
   // --- the shadow: objects that no path shows
   Result<std::optional<Inode>> find_shadow(MountId mount, std::string_view key,
                                            kv::Isolation isolation = kv::Isolation::kSerializable);
+  // Puts the inode into the shadow; changes the record, the caller puts it.
+  void put_shadow(const Inode& bucket, std::string_view key, Inode& inode);
   // A new one, with times of now.
   Inode make_shadow(const Inode& bucket, std::string_view key, InodeId id, const ObjectPut& put);
   Result<Unlinked> remove_shadow(MountId mount, Inode inode, InUse in_use);
@@ -92,6 +97,9 @@ class ObjectTables {
   void take_found(Inode& inode, const LowerObject& found);
   // The content is another one that was found in the bucket: whatever was known of the object is not so any more.
   void content_found(Inode& inode);
+
+  // A new inode's content is the parked object; changes the record, the caller puts it. kStale: it is kept for nobody any more.
+  Result<void> take_parked(Inode& inode, const format::Home& home);
 
   // The whiteout of an object that is about to be replaced under its key is not due at once.
   Result<void> spare_replaced(MountId mount, std::string_view key, int64_t grace_ns);

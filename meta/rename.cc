@@ -1,69 +1,15 @@
+#include "meta/move_entry.h"
 #include "meta/namespace.h"
 #include "meta/operation.h"
 
 namespace weir::meta {
-namespace {
-
-// One end of a rename: a directory and a name in it.
-struct End {
-  InodeId parent{};
-  std::string_view name;
-};
-
-bool waits(const Inode& record) {
-  return record.has_home() || !record.claimed_key().empty() || record.queued() != format::NOT_QUEUED ||
-         record.transient();
-}
-
-// Makes `inode`, or the name of it that is at `from`, the entry at `to`; the dentries it replaces are gone already.
-// Says whether its new path wants it persisted at once.
-Result<bool> move_to(Tables& tables, Inode inode, const End& from, const End& to, const PathRules& rules) {
-  const InodeId id(inode.id());
-  if (is_directory(inode) && from.parent != to.parent) {
-    tables.count_subdirectory(from.parent, -1);
-    tables.count_subdirectory(to.parent, 1);
-  }
-  inode.set_ctime_ns(tables.now_ns());
-  tables.put_dentry(to.parent, to.name, {id, inode.type()});
-  TRY_ASSIGN(Inode record, tables.load_name(inode, from.parent, from.name));
-  // Written now: the walk to the new path must see these records.
-  if (is_further_name(record)) tables.put_inode(inode);
-  tables.move_name(record, to.parent, to.name);
-
-  TRY_ASSIGN(const WritePolicy policy, tables.policy_of(record, rules));
-  const bool must_persist = policy == WritePolicy::kWriteThrough || policy == WritePolicy::kNoCache;
-  const auto queue_class = must_persist ? format::URGENT : format::ORDINARY;
-  if (is_further_name(record)) {
-    // Content that waits may wait for another reason now.
-    const bool content_waits =
-        (inode.queued() != format::NOT_QUEUED || inode.transient()) && !content_persisted(inode);
-    if (content_waits) {
-      tables.requeue(inode, policy, queue_class);
-      tables.put_inode(inode);
-    }
-    if (waits(record)) tables.requeue(record, policy, queue_class);
-    tables.put_inode(record);
-    return must_persist && content_waits;
-  }
-  const bool waiting = waits(record);
-  if (waiting) tables.requeue(record, policy, queue_class);
-  if (is_directory(record)) {
-    TRY_ASSIGN(const auto place, tables.place_of(record));
-    TRY(tables.redirect_lower(record, place));
-  }
-  tables.put_inode(record);
-  return must_persist && (waiting ? !content_persisted(record) : is_directory(record));
-}
-
-}  // namespace
-
 Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId new_parent,
                                   std::string_view new_name, RenameMode mode, InUse replaced_in_use) {
   TRY(check_name(name));
   TRY(check_name(new_name));
   const auto rules = this->rules();
-  const End source{parent, name};
-  const End target{new_parent, new_name};
+  const Entry source{parent, name};
+  const Entry target{new_parent, new_name};
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Renamed> {
     TRY_ASSIGN(const Inode source_directory, tables.load_parent(parent));
     Inode target_directory = source_directory;
@@ -102,8 +48,8 @@ Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId
       TRY_ASSIGN(Inode exchanged, tables.load_inode(replaced->inode));
       tables.erase_dentry(new_parent, new_name, replaced->type);
       tables.erase_dentry(parent, name, moved.type);
-      TRY_ASSIGN(const bool first, move_to(tables, std::move(moved_inode), source, target, *rules));
-      TRY_ASSIGN(const bool second, move_to(tables, std::move(exchanged), target, source, *rules));
+      TRY_ASSIGN(const bool first, move_entry(tables, std::move(moved_inode), source, target, *rules));
+      TRY_ASSIGN(const bool second, move_entry(tables, std::move(exchanged), target, source, *rules));
       renamed.exchanged = replaced->inode;
       renamed.policy_needs_persist = first || second;
       return renamed;
@@ -117,7 +63,7 @@ Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId
                  tables.remove_entry(new_parent, new_name, *replaced, replaced_in_use == InUse::kYes));
     }
     tables.erase_dentry(parent, name, moved.type);
-    TRY_ASSIGN(renamed.policy_needs_persist, move_to(tables, std::move(moved_inode), source, target, *rules));
+    TRY_ASSIGN(renamed.policy_needs_persist, move_entry(tables, std::move(moved_inode), source, target, *rules));
     return renamed;
   });
 }

@@ -157,6 +157,8 @@ class MemObjects final : public volume::Objects {
     const std::lock_guard lock(mutex_);
     TRY(check_key(target_key));
     TRY_ASSIGN(Stored* from, load(source));
+    if (source.key.ends_with('/') || target_key.ends_with('/'))
+      return fail(ErrorCode::kInvalid, "a key that ends in '/' cannot be renamed, nor given by a rename");
     TRY(volume::check_write(source_conditions, target_of(from->object), volume::NameTaken::kYes));
     Stored moved = *from;
     TRY(place({source.bucket, std::string(target_key)}, std::move(moved), target_conditions, moved.object.inode));

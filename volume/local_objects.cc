@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <string>
 #include <utility>
 
 #include "base/failpoint.h"
@@ -18,6 +20,8 @@ namespace {
 
 // How often a call starts over because others changed what the key leads to.
 constexpr int kObjectTries = 16;
+// A file that is being written is read at once up to this size.
+constexpr uint64_t kSnapshotBytesMax = 1 << 20;
 
 Error moving_target(const ObjectName& name) {
   return Error(ErrorCode::kConflict, "'" + name.key + "' changes faster than it can be written");
@@ -213,9 +217,33 @@ Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name,
       if (loaded.inode.generation() != opened.generation() || loaded.inode.content_version() != opened.content_version()) continue;
     }
     TRY_ASSIGN(*not_modified, check_read_of(loaded.inode, conditions));
-    return std::make_unique<FileReader>(object_of(name.key, loaded.inode, loaded.facts), *std::move(version), objects_);
+    Object object = object_of(name.key, loaded.inode, loaded.facts);
+    if ((*version)->local_file() != nullptr && parts_.files.open_for_write(id)) {
+      TRY_ASSIGN(auto reader, open_written(std::move(object), *std::move(version)));
+      if (reader == nullptr) continue;
+      return reader;
+    }
+    return std::make_unique<FileReader>(std::move(object), *std::move(version), objects_);
   }
-  return fail(moving_target(name));
+  return fail(ErrorCode::kBusy, "'" + name.key + "' is written faster than it can be read; try again");
+}
+
+Result<std::unique_ptr<ObjectReader>> LocalObjects::open_written(Object object, std::unique_ptr<FileVersion> version) {
+  TRY(version->stamp());
+  if (parts_.files.changed(object.inode)) {
+    // What is shown is what every reader of the file sees at this instant; it gets its own version, and with it its own etag.
+    TRY(parts_.files.commit_changes(object.inode));
+    return nullptr;
+  }
+  // What was committed since the version was opened is another one.
+  const auto now = parts_.names.load(object.inode);
+  if (!now || now->generation() != version->inode().generation() || now->content_version() != version->inode().content_version())
+    return nullptr;
+  if (object.size > kSnapshotBytesMax || object.parts != 0) return std::make_unique<FileReader>(std::move(object), std::move(version), objects_);
+  std::string content(object.size, '\0');
+  TRY_ASSIGN(const size_t read, version->read(0, std::as_writable_bytes(std::span(content))));
+  if (read != content.size() || !version->verify()) return nullptr;
+  return std::make_unique<BodyReader>(std::move(object), std::move(content));
 }
 
 // --- putting
@@ -260,26 +288,36 @@ Result<Object> LocalObjects::commit(const ObjectName& name, const Filled& filled
   TRY_ASSIGN(const io::FileStat stat, local.file().stat());
   parts_.pages.account(local.id());
   TRY(failpoint("objects.synced"));
-  meta::ObjectPut put{.local_file = local.id(),
-                      .size = stat.size_bytes,
-                      .content_ctime_ns = stat.ctime_ns,
-                      .allocated_bytes = stat.allocated_bytes,
-                      .synced = durability == ObjectDurability::kSync,
-                      .etag = facts.etag,
-                      .facts = to_record(facts.headers, facts.tags, facts.checksum),
-                      .attributes = attributes_of(facts.headers),
-                      .caller = defaults().caller,
-                      .file_permissions = options_.objects.file_permissions,
-                      .directory_permissions = options_.objects.directory_permissions,
-                      .upload = std::move(upload)};
+  meta::ObjectPut put = put_of(facts, durability);
+  put.local_file = local.id();
+  put.size = stat.size_bytes;
+  put.content_ctime_ns = stat.ctime_ns;
+  put.allocated_bytes = stat.allocated_bytes;
+  put.synced = durability == ObjectDurability::kSync;
+  put.upload = std::move(upload);
   if (filled.row != nullptr) put.logged_body = filled.body;
   if (put.upload) put.facts.set_upload_id(put.upload->id);
+  return commit_put(name, put, &filled, conditions, durability);
+}
+
+meta::ObjectPut LocalObjects::put_of(const PutFacts& facts, ObjectDurability durability) const {
+  meta::ObjectPut put = defaults();
+  put.etag = facts.etag;
+  put.facts = to_record(facts.headers, facts.tags, facts.checksum);
+  put.attributes = attributes_of(facts.headers);
   if (durability == ObjectDurability::kPersist) put.urgency = meta::Urgency::kUrgent;
+  return put;
+}
+
+Result<Object> LocalObjects::commit_put(const ObjectName& name, const meta::ObjectPut& put, const Filled* filled,
+                                        const ObjectConditions& conditions, ObjectDurability durability) {
   const auto committed = commit_once(name, put, guard_of(conditions), durability_of(durability));
   // From here on the metadata knows of the file, or may: then the next start finds out.
   const bool known = committed ? committed->takes_local_file : committed.error() == ErrorCode::kMayHaveHappened;
-  if (filled.made != nullptr && known) filled.made->give_away();
-  if (filled.row != nullptr && known) filled.row->committed();
+  if (filled != nullptr && known) {
+    if (filled->made != nullptr) filled->made->give_away();
+    if (filled->row != nullptr) filled->row->committed();
+  }
   TRY(committed);
   if (committed->inode.shadow()) shadows_found();
   TRY(failpoint("objects.committed"));
@@ -315,7 +353,10 @@ Result<meta::ObjectCommitted> LocalObjects::commit_once(const ObjectName& name, 
     if (failed_with(committed, ErrorCode::kMayHaveHappened)) {
       // It did if the name leads to the file.
       const auto now = objects_.find(name.bucket, name.key, meta::WithFacts::kNo);
-      if (!now || !now->inode || LocalFileId(now->inode->local_file()) != put.local_file) return committed;
+      const bool leads_here = now && now->inode &&
+                              (put.parked ? InodeId(now->inode->id()) == put.parked->inode
+                                          : LocalFileId(now->inode->local_file()) == put.local_file);
+      if (!leads_here) return committed;
       if (durability == kv::Durability::kSynced) TRY(parts_.names.kv().sync());
       TRY_ASSIGN(const auto policy, parts_.names.policy(*now->inode));
       committed = meta::ObjectCommitted{.inode = *now->inode, .policy = policy, .changed = {{now->directory, now->name}}};
@@ -439,6 +480,50 @@ std::vector<Result<void>> LocalObjects::erase(std::string_view bucket, std::span
     }
   }
   return results;
+}
+
+// --- renaming
+
+Result<void> LocalObjects::rename(const ObjectName& source, std::string_view target_key, const ObjectConditions& source_conditions,
+                                  const ObjectConditions& target_conditions) {
+  const ObjectName target{source.bucket, std::string(target_key)};
+  TRY(check_key(target_key));
+  TRY(check_wait(target, ObjectDurability::kSync));
+  for (int tries = 0; tries < kObjectTries; ++tries) {
+    TRY_ASSIGN(const auto from, locate_object(source));
+    TRY_ASSIGN(const auto found, locate(target, meta::WithFacts::kNo));
+    std::optional<OpenFiles::Removal> removal;
+    TRY_ASSIGN(const meta::Incumbent incumbent, begin_removal(found, removal));
+    auto renamed = objects_.rename(source.bucket, source.key, target_key, incumbent,
+                                   {.source = guard_of(source_conditions), .target = guard_of(target_conditions)}, defaults(),
+                                   kv::Durability::kSynced);
+    if (failed_with(renamed, ErrorCode::kStale)) continue;
+    if (failed_with(renamed, ErrorCode::kMayHaveHappened)) {
+      // It did if the new key leads to the file and the old one does not.
+      const InodeId moved(from.inode->id());
+      const auto now = objects_.find(target.bucket, target.key, meta::WithFacts::kNo);
+      const auto before = objects_.find(source.bucket, source.key, meta::WithFacts::kNo);
+      const auto leads = [&](const auto& key) { return key && key->inode && InodeId(key->inode->id()) == moved; };
+      if (!leads(now) || !before || leads(before)) return fail(std::move(renamed).error());
+      TRY(parts_.names.kv().sync());
+      renamed = meta::ObjectRenamed{.moved = moved,
+                                    .generation = Generation(now->inode->generation()),
+                                    .in_shadow = now->inode->shadow(),
+                                    .changed = {{now->directory, now->name}, {from.directory, from.name}}};
+    }
+    TRY(renamed);
+    TRY(failpoint("objects.renamed"));
+    if (removal && renamed->replaced) parts_.files.finish_removal(*std::move(removal), *renamed->replaced);
+    removal.reset();
+    if (renamed->in_shadow) shadows_found();
+    announce(renamed->changed);
+    make_room(renamed->changed);
+    parts_.persister.wake_for_files(renamed->policy_needs_persist ? meta::Urgency::kUrgent : meta::Urgency::kOrdinary);
+    // What is written and not committed yet is persisted by its close.
+    if (!renamed->policy_needs_persist || parts_.files.changed(renamed->moved)) return {};
+    return parts_.persister.wait_persisted(renamed->moved, renamed->generation, ufs_deadline());
+  }
+  return fail(moving_target(target));
 }
 
 // --- listing

@@ -27,6 +27,7 @@
 #include "meta/object_namespace.h"
 #include "pages/page_store.h"
 #include "persist/persister.h"
+#include "ufs/mount_table.h"
 #include "volume/foreground.h"
 #include "volume/logged_bodies.h"
 #include "volume/mounts.h"
@@ -66,6 +67,7 @@ class LocalObjects final : public Objects {
   struct Parts {
     meta::Namespace& names;
     meta::LowerLayer& lower;
+    const ufs::MountTable& stores;
     pages::PageStore& pages;
     OpenFiles& files;
     LoggedBodies& bodies;
@@ -152,19 +154,27 @@ class LocalObjects final : public Objects {
   Result<meta::KeyFound> locate_object(const ObjectName& name);
   Result<void> refresh_lower(InodeId directory);
   Object object_of(const std::string& key, const meta::Inode& inode, const format::ObjectFacts& facts);
+  // A reader of a file that is open for writing; null: it was written meanwhile, once more from the start.
+  Result<std::unique_ptr<ObjectReader>> open_written(Object object, std::unique_ptr<FileVersion> version);
   Result<bool> check_read_of(const meta::Inode& inode, const ObjectConditions& conditions) const;
   meta::ObjectGuard guard_of(const ObjectConditions& conditions) const;
   // kWouldWait on a thread that must not wait, if a write of the key is acknowledged only when it is persisted.
   Result<void> check_wait(const ObjectName& name, ObjectDurability durability) const;
 
   Result<NewFile> make_local_file();
-  // Gives the local file the name; the content is as durable as is asked for when the object is.
+  // A local file to be given a name; its content is as durable as is asked for when the object is.
   struct Filled {
     pages::LocalFile& local;
     NewFile* made = nullptr;              // the file's owner; null where the metadata knows of it already
     LoggedBodies::Entry* row = nullptr;   // the file is not to be synced: `body`, all of it, goes with the metadata
     std::string_view body{};
   };
+  // What a put of these facts is besides its content.
+  meta::ObjectPut put_of(const PutFacts& facts, ObjectDurability durability) const;
+  // Puts the object, tells whoever has to know, and waits as long as its policy or `durability` asks for. `filled`: its local file,
+  // null for one that has none.
+  Result<Object> commit_put(const ObjectName& name, const meta::ObjectPut& put, const Filled* filled, const ObjectConditions& conditions,
+                            ObjectDurability durability);
   Result<Object> commit(const ObjectName& name, const Filled& filled, const PutFacts& facts,
                         const ObjectConditions& conditions, ObjectDurability durability,
                         std::optional<meta::ObjectPut::Upload> upload);
@@ -181,6 +191,9 @@ class LocalObjects final : public Objects {
 
   // --- object_copy.cc
   Result<Object> change_facts(const ObjectName& name, const CopyOptions& options);
+  // A copy by the store of what is only there: nothing where that cannot be, kStale when the source changed meanwhile.
+  Result<std::optional<Object>> copy_in_store(const ObjectReader& reader, const ObjectName& target, const PutFacts& facts,
+                                              const CopyOptions& options);
   // The whole content, into `to`. kStale: it changed meanwhile.
   Result<void> copy_content(ObjectReader& reader, pages::LocalFile& to);
 

@@ -16,7 +16,7 @@
 
 namespace weir::volume {
 
-// Of a directory, a symbolic link or a special file.
+// Of a directory, a symbolic link or a special file; of a small file that is being written, as one instant saw it.
 class BodyReader final : public ObjectReader {
  public:
   BodyReader(Object object, std::string body) : object_(std::move(object)), body_(std::move(body)) {}
@@ -49,6 +49,7 @@ class FileReader final : public ObjectReader {
     if (offset >= object_.size) return 0;
     return version_->read(offset, buffer.first(std::min<uint64_t>(buffer.size(), object_.size - offset)));
   }
+  Result<void> verify() override { return version_->verify(); }
   Result<Extent> part(uint32_t number) override;
   Result<std::vector<ObjectPart>> parts(uint32_t after, size_t parts_max) override;
 

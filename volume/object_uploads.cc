@@ -420,8 +420,4 @@ void LocalObjects::abort_abandoned_uploads() {
   }
 }
 
-Result<void> LocalObjects::rename(const ObjectName&, std::string_view, const ObjectConditions&, const ObjectConditions&) {
-  return fail(ErrorCode::kNotSupported, "renaming objects does not work yet");
-}
-
 }  // namespace weir::volume

@@ -127,6 +127,9 @@ class ObjectReader {
   virtual const io::File* local_file() const = 0;
   // Short only at the end.
   virtual Result<size_t> read(uint64_t offset, std::span<std::byte> buffer) = 0;
+  // Whether all that was read so far, local_file() too, is of one state of the content, that which object() speaks of. kStale: the
+  // file was written in place meanwhile.
+  virtual Result<void> verify() { return {}; }
   // Where a part of an object that was put in parts begins. kRange when there is no such part; of an object that was not, part
   // 1 is all of it.
   struct Extent {
@@ -264,7 +267,9 @@ class Objects {
   // At most kObjectsErasedMax keys; one result for each.
   virtual std::vector<Result<void>> erase(std::string_view bucket, std::span<const std::string> keys,
                                           ObjectDurability durability) = 0;
-  // As rename(2): copies nothing. Within a bucket.
+  // As rename(2), within a bucket, in one step for every reader of both fronts: copies nothing, content, facts and etag stay.
+  // Synced when it returns; under WRITE_THROUGH and NO_CACHE persisted. kNotFound; kInvalid for keys that end in '/';
+  // kNotSupported from a file that has several names to a key that no path can show.
   virtual Result<void> rename(const ObjectName& source, std::string_view target_key, const ObjectConditions& source_conditions,
                               const ObjectConditions& target_conditions) = 0;
   virtual Result<ObjectListing> list(const ListObjects& query) = 0;

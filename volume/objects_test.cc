@@ -103,6 +103,61 @@ TEST_F(ObjectsTest, an_object_is_a_file_and_a_file_an_object) {
 }
 
 // Semantics 7.1, below the mount.
+TEST_F(ObjectsTest, a_file_that_is_written_in_place_is_read_as_it_is_now_and_as_one_state) {
+  const Object put_before = put("a", "before");
+  const InodeId a = volume_.find(volume_.root(), "a");
+  const auto file = testing::must(volume_->open_file(a, {.access = Access::kWrite}));
+  EXPECT_EQ(get("a"), "before");
+  EXPECT_EQ(head("a").etag, put_before.etag);
+  testing::must(file->write(0, testing::bytes_of("longer than before")));
+  EXPECT_EQ(head("a").size, 6u);
+  bool not_modified = false;
+  const auto reader = testing::must(objects().open(name("a"), {}, &not_modified));
+  EXPECT_EQ(reader->object().size, 18u);
+  EXPECT_NE(reader->object().etag, put_before.etag);
+  testing::must(file->write(0, testing::bytes_of("x")));
+  std::string content(18, '\0');
+  EXPECT_EQ(testing::must(reader->read(0, std::as_writable_bytes(std::span(content)))), 18u);
+  EXPECT_EQ(content, "longer than before");
+  EXPECT_TRUE(reader->verify().has_value());
+  EXPECT_EQ(get("a"), "xonger than before");
+  EXPECT_EQ(head("a").size, 18u);
+  testing::must(file->flush());
+  file->close();
+  EXPECT_EQ(get("a"), "xonger than before");
+  volume_.drain();
+  EXPECT_EQ(volume_.fsck(), "");
+}
+
+// Semantics 7.1, below the mount.
+TEST_F(ObjectsTest, a_reader_of_a_large_file_tells_when_it_was_written_meanwhile) {
+  const std::string large(3 << 20, 'a');
+  put("a", large);
+  bool not_modified = false;
+  const auto reader = testing::must(objects().open(name("a"), {}, &not_modified));
+  std::string content(large.size(), '\0');
+  testing::must(reader->read(0, std::as_writable_bytes(std::span(content))));
+  EXPECT_TRUE(reader->verify().has_value());
+  // Neither another object in its place nor its end is a change of what was opened.
+  put("a", "another");
+  testing::must(objects().erase(name("a"), {}, ObjectDurability::kSync));
+  EXPECT_TRUE(reader->verify().has_value());
+
+  put("b", large);
+  const InodeId b = volume_.find(volume_.root(), "b");
+  const auto file = testing::must(volume_->open_file(b, {.access = Access::kWrite}));
+  testing::must(file->write(0, testing::bytes_of("x")));
+  const auto late = testing::must(objects().open(name("b"), {}, &not_modified));
+  testing::must(late->read(0, std::as_writable_bytes(std::span(content))));
+  EXPECT_EQ(content.substr(0, 3), "xaa");
+  EXPECT_TRUE(late->verify().has_value());
+  testing::must(file->write(2 << 20, testing::bytes_of("y")));
+  EXPECT_TRUE(failed_with(late->verify(), ErrorCode::kStale));
+  testing::must(file->flush());
+  file->close();
+}
+
+// Semantics 7.1, below the mount.
 TEST_F(ObjectsTest, a_file_that_was_never_closed_is_no_object) {
   const auto created = testing::must(
       volume_->create(volume_.root(), "a", 0644, testing::MemoryVolume::kCaller, {.access = Access::kWrite}));

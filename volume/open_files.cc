@@ -736,6 +736,18 @@ bool OpenFiles::open_for_write(InodeId inode) {
   return open->marked && open->writers != 0;
 }
 
+Result<void> OpenFiles::commit_changes(InodeId inode) {
+  const OpenRef open = table_.find(inode);
+  if (!open) return {};
+  bool committed = false;
+  {
+    const Lock lock(open->mutex);
+    TRY_ASSIGN(committed, commit(*open, meta::Urgency::kOrdinary, kv::Durability::kWritten));
+  }
+  if (committed) persister_.wake_for_files(meta::Urgency::kOrdinary);
+  return {};
+}
+
 bool OpenFiles::is_open(InodeId inode) {
   const OpenRef open = table_.find(inode);
   if (!open) return false;

@@ -82,6 +82,8 @@ class OpenFiles {
   // read before a commit; `endings` was taken before that.
   Result<meta::Attributes> attributes(const meta::Inode& inode, uint64_t endings);
   bool open_for_write(InodeId inode);
+  // As a close of it would: the namespace is told what the local file holds.
+  Result<void> commit_changes(InodeId inode);
   bool is_open(InodeId inode);
   // The local file holds what the namespace was not told yet.
   bool changed(InodeId inode);

@@ -61,7 +61,7 @@ LocalVolume::LocalVolume(std::unique_ptr<meta::Namespace> names, pages::PageStor
                                                         .read_ahead_pages = options.read_ahead_pages,
                                                         .read_ahead_requests = options.read_ahead_requests});
   pages_.set_removal_barrier([this] { return names_->kv().sync(); });
-  objects_.emplace(LocalObjects::Parts{*names_, *lower_, pages_, *files_, *bodies_, *persister_, mounts_, foreground_, listener_},
+  objects_.emplace(LocalObjects::Parts{*names_, *lower_, stores_, pages_, *files_, *bodies_, *persister_, mounts_, foreground_, listener_},
                    options_);
   scrub_.emplace(*names_, pages_, options_.scrub_bytes_per_second, [this](InodeId inode) {
     if (CacheListener* const listener = listener_.load()) listener->content_changed(inode);

@@ -453,6 +453,93 @@ TYPED_TEST_P(ObjectsContract, tags_change_without_the_object) {
   EXPECT_EQ(this->code(this->objects().set_tags(this->name("b"), {{"k", "v"}})), ErrorCode::kNotFound);
 }
 
+// --- renaming
+
+// Semantics 7.15.
+TYPED_TEST_P(ObjectsContract, a_renamed_object_keeps_everything_but_its_key) {
+  PutFacts facts;
+  facts.headers.user = {{"colour", "blue"}};
+  facts.tags = {{"a", "b"}};
+  const Object before = this->put("from/here", "content", facts);
+  this->put("to", "another");
+  ASSERT_TRUE(this->objects().rename(this->name("from/here"), "to", {}, {}).has_value());
+  EXPECT_FALSE(this->there("from/here"));
+  EXPECT_FALSE(this->there("from/"));
+  EXPECT_EQ(this->get("to"), "content");
+  const auto after = this->head("to");
+  ASSERT_TRUE(after.has_value());
+  EXPECT_EQ(after->etag, before.etag);
+  EXPECT_EQ(after->inode, before.inode);
+  EXPECT_EQ(after->headers, before.headers);
+  EXPECT_GE(after->modified_ns, before.modified_ns);
+  EXPECT_EQ(this->objects().tags(this->name("to")).value_or(ObjectTags()), facts.tags);
+  EXPECT_EQ(this->keys(), (typename TestFixture::Strings{"to"}));
+  // With directories on the way, and onto itself.
+  ASSERT_TRUE(this->objects().rename(this->name("to"), "x/y/z", {}, {}).has_value());
+  ASSERT_TRUE(this->objects().rename(this->name("x/y/z"), "x/y/z", {}, {}).has_value());
+  EXPECT_EQ(this->get("x/y/z"), "content");
+  EXPECT_EQ(this->keys(), (typename TestFixture::Strings{"x/y/z"}));
+}
+
+TYPED_TEST_P(ObjectsContract, a_rename_heeds_conditions_on_both_ends) {
+  const Object a = this->put("a", "of a");
+  const Object b = this->put("b", "of b");
+  const auto rename = [&](const ObjectConditions& source, const ObjectConditions& target) {
+    return this->objects().rename(this->name("a"), "b", source, target);
+  };
+  EXPECT_EQ(this->code(rename({.if_match = {"other"}}, {})), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->code(rename({.if_none_match = {a.etag}}, {})), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->code(rename({}, {.if_none_match = {"*"}})), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->code(rename({}, {.if_match = {"other"}})), ErrorCode::kPrecondition);
+  EXPECT_EQ(this->get("a"), "of a");
+  EXPECT_EQ(this->get("b"), "of b");
+  EXPECT_TRUE(rename({.if_match = {a.etag}}, {.if_match = {b.etag}}).has_value());
+  EXPECT_EQ(this->get("b"), "of a");
+  EXPECT_TRUE(this->objects().rename(this->name("b"), "c", {}, {.if_none_match = {"*"}}).has_value());
+}
+
+TYPED_TEST_P(ObjectsContract, a_rename_that_cannot_be_leaves_everything_as_it_was) {
+  this->put("a", "of a");
+  EXPECT_EQ(this->code(this->objects().rename(this->name("missing"), "a", {}, {})), ErrorCode::kNotFound);
+  const auto elsewhere = this->objects().rename({"s4", "a"}, "b", {}, {});
+  ASSERT_FALSE(elsewhere.has_value());
+  EXPECT_TRUE(is_no_bucket(elsewhere.error()));
+  EXPECT_EQ(this->code(this->objects().rename(this->name("a"), "", {}, {})), ErrorCode::kInvalid);
+  EXPECT_EQ(this->code(this->objects().rename(this->name("a"), "d/", {}, {})), ErrorCode::kInvalid);
+  this->put("d/", "");
+  EXPECT_EQ(this->code(this->objects().rename(this->name("d/"), "e", {}, {})), ErrorCode::kInvalid);
+  EXPECT_EQ(this->get("a"), "of a");
+  EXPECT_EQ(this->keys(), (typename TestFixture::Strings{"a", "d/"}));
+}
+
+// Each of the keys without a path, and between them.
+TYPED_TEST_P(ObjectsContract, any_key_can_be_renamed_to_any) {
+  this->put("a/b", "in the way");
+  const typename TestFixture::Strings places = {"plain", "a", "dir/plain", "x//y", "../up", "dir/other", "a//", "a"};
+  this->put("dir/stays", "stays");
+  this->put(places.front(), "wanders");
+  std::string at = places.front();
+  for (const std::string& next : places) {
+    if (next.ends_with('/')) continue;
+    const auto renamed = this->objects().rename(this->name(at), next, {}, {});
+    ASSERT_TRUE(renamed.has_value()) << at << " to " << next << ": " << renamed.error().to_string();
+    EXPECT_TRUE(next == at || !this->there(at)) << at;
+    at = next;
+    EXPECT_EQ(this->get(at), "wanders") << at;
+    typename TestFixture::Strings expected = {"a/b", "dir/stays", at};
+    std::ranges::sort(expected);
+    EXPECT_EQ(this->keys(), expected);
+  }
+  // Over one another.
+  this->put("x//y", "replaced");
+  EXPECT_TRUE(this->objects().rename(this->name(at), "x//y", {}, {}).has_value());
+  EXPECT_EQ(this->get("x//y"), "wanders");
+  this->put("plain", "replaced");
+  EXPECT_TRUE(this->objects().rename(this->name("x//y"), "plain", {}, {}).has_value());
+  EXPECT_EQ(this->get("plain"), "wanders");
+  EXPECT_EQ(this->keys(), (typename TestFixture::Strings{"a/b", "dir/stays", "plain"}));
+}
+
 // --- listing
 
 TYPED_TEST_P(ObjectsContract, keys_are_listed_in_the_order_of_their_bytes) {
@@ -921,7 +1008,9 @@ REGISTER_TYPED_TEST_SUITE_P(ObjectsContract, buckets_are_listed_and_missing_ones
                             a_page_that_is_just_full_is_not_said_to_go_on, any_key_is_an_object,
                             content_under_a_directorys_key_and_a_marker_replace_each_other,
                             conditions_and_facts_are_those_of_any_object, a_copy_has_the_content_and_the_facts,
-                            a_copy_onto_itself_changes_facts_alone, copies_heed_conditions_on_both_ends,
+                            a_copy_onto_itself_changes_facts_alone, a_renamed_object_keeps_everything_but_its_key,
+                            a_rename_heeds_conditions_on_both_ends, a_rename_that_cannot_be_leaves_everything_as_it_was,
+                            any_key_can_be_renamed_to_any, copies_heed_conditions_on_both_ends,
                             a_copy_gets_the_checksum_that_is_asked_for, parts_become_one_object,
                             parts_of_any_size_and_number_are_joined,
                             a_part_that_is_put_again_replaces_the_earlier_one_when_it_is_whole,
