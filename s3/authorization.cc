@@ -221,6 +221,29 @@ Reply<Identity> Authorization::identify(const Request& request) {
   return refuse(Code::kAccessDenied, "Access Denied: the request has no credentials, and this endpoint wants them");
 }
 
+Reply<Identity> Authorization::identify_form(const FormSignature& form) {
+  if (mode_ == AuthMode::kAny) return Identity{};
+  if (form.signature.empty() && form.credential.empty()) {
+    if (mode_ == AuthMode::kAnonymous) return Identity{};
+    return refuse(Code::kAccessDenied, "Access Denied: the form has no x-amz-signature, and this endpoint wants one");
+  }
+  if (form.policy.empty()) return refuse(Code::kInvalidArgument, "Bucket POST must contain a field named 'policy' when it is signed.");
+  Claim claim;
+  claim.malformed = Code::kInvalidArgument;
+  if (form.algorithm != kAlgorithm) return refuse(claim.malformed, "x-amz-algorithm only supports \"AWS4-HMAC-SHA256\"");
+  TRY(claim.take_credential(form.credential));
+  TRY(claim.take_date(form.date));
+  TRY(check_scope(claim));
+  const std::shared_ptr<const AccessKey> key = keys_.find(claim.access_key);
+  if (key == nullptr) return refuse(Refusal(Code::kInvalidAccessKeyId).with("AWSAccessKeyId", claim.access_key));
+  if (!net::same_secret(net::signature(signing_key(*key, claim.scope), form.policy), form.signature)) {
+    return refuse(Refusal(Code::kSignatureDoesNotMatch)
+                      .with("AWSAccessKeyId", claim.access_key)
+                      .with("SignatureProvided", std::string(form.signature)));
+  }
+  return Identity{.key = key, .chunks = std::nullopt};
+}
+
 Reply<Identity> Authorization::verify(const Request& request, const Claim& claim) {
   TRY(check_scope(claim));
   TRY(check_time(claim));

@@ -52,6 +52,15 @@ class Authorization {
 
   // The payload hash that the headers name is taken as said: whoever reads the body holds it to that.
   Reply<Identity> identify(const Request& request);
+  // Of a form, which is signed by its policy alone. Whether the policy lets it be is the caller's to see.
+  struct FormSignature {
+    std::string_view algorithm;
+    std::string_view credential;
+    std::string_view date;
+    std::string_view signature;
+    std::string_view policy;  // as sent
+  };
+  Reply<Identity> identify_form(const FormSignature& form);
 
  private:
   struct Claim;

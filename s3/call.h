@@ -42,15 +42,16 @@ struct Answer {
 class Intake {
  public:
   virtual ~Intake() = default;
-  // The checksum that is kept with the content, and told to finish(); the client's own is verified all the same.
-  virtual ChecksumAlgorithm kept_checksum() const = 0;
+  // The checksum that is kept with the content, and told to finish(), if any; the client's own is verified all the same.
+  virtual std::optional<ChecksumAlgorithm> kept_checksum() const = 0;
   virtual Reply<void> write(std::span<const std::byte> bytes) = 0;
   virtual Reply<Answer> finish(const PayloadFacts& facts) = 0;
 };
 
 struct Call {
   const Request& request;
-  const Identity& identity;
+  Identity& identity;  // of a form, who signed it: nobody yet when the operation begins
+  Authorization& authorization;
   const PayloadPromise& promise;
   volume::Objects& objects;
   const FrontOptions& options;

@@ -25,6 +25,7 @@ template <typename T>
 using Task = asio::awaitable<T>;
 
 constexpr size_t kReadBytes = 16 << 10;             // into input_, at a time
+constexpr uint64_t kVerifiedBytes = 64 << 10;       // at the end of a content, not sent before all of it is known to be whole
 constexpr uint64_t kSmallContentBytes = 64 << 10;   // copied behind the head, and sent with it
 constexpr uint64_t kDiscardBytesMax = 256 << 10;    // of a body that nobody wanted; beyond, the connection is closed instead
 constexpr uint64_t kLingerBytesMax = 16 << 20;
@@ -274,10 +275,13 @@ Task<bool> Connection::read_head(Exchange& exchange) {
 
 Task<Reply<Answer>> Connection::answer(Exchange& exchange) {
   const Request& request = exchange.request;
-  auto identity = front_.authorization.identify(request);
-  if (!identity) co_return refuse(std::move(identity).error());
-  exchange.identity = *std::move(identity);
   const auto route = find_route(request);
+  // A form is signed in its fields, which are in its body.
+  if (!route || (*route)->operation != Operation::kPostObject) {
+    auto identity = front_.authorization.identify(request);
+    if (!identity) co_return refuse(std::move(identity).error());
+    exchange.identity = *std::move(identity);
+  }
   if (!route) co_return refuse(route.error());
   exchange.operation = (*route)->operation;
   if (request.key.size() > volume::kObjectKeyBytesMax) {
@@ -285,10 +289,12 @@ Task<Reply<Answer>> Connection::answer(Exchange& exchange) {
                          .with("Size", std::to_string(request.key.size()))
                          .with("MaxSizeAllowed", std::to_string(volume::kObjectKeyBytesMax)));
   }
-  auto promise = payload_promise(request);
+  const bool of_object = exchange.operation == Operation::kCompleteMultipartUpload;
+  auto promise = payload_promise(request, of_object ? ChecksumOf::kObject : ChecksumOf::kBody);
   if (!promise) co_return refuse(std::move(promise).error());
   Call call{.request = request,
             .identity = exchange.identity,
+            .authorization = front_.authorization,
             .promise = *promise,
             .objects = front_.objects,
             .options = front_.options.front,
@@ -547,6 +553,10 @@ Task<bool> Connection::send_content(Exchange& exchange, Answer& answer, std::str
       at += *bytes;
       size += *bytes;
     }
+    if (const auto whole = reader.verify(); !whole) {
+      failed(Refusal(whole.error()));
+      co_return false;
+    }
     exchange.bytes_out = answer.size;
     const bool written = co_await write_all(std::as_bytes(std::span(head)), More::kNo);
     co_return written;
@@ -554,8 +564,10 @@ Task<bool> Connection::send_content(Exchange& exchange, Answer& answer, std::str
   bool written = co_await write_all(std::as_bytes(std::span(head)), More::kYes);
   if (!written) co_return false;
   if (const io::File* file = reader.local_file(); file != nullptr && transport_->sends_files()) {
-    while (at < end) {
-      const auto step = transport_->send_file(*file, at, end - at);
+    // The last bytes go out when it is known that all is of one state, or not at all.
+    const uint64_t sent_directly = end - std::min<uint64_t>(answer.size, kVerifiedBytes);
+    while (at < sent_directly) {
+      const auto step = transport_->send_file(*file, at, sent_directly - at);
       if (!step) {
         failed(Refusal(step.error()));
         co_return false;
@@ -569,7 +581,6 @@ Task<bool> Connection::send_content(Exchange& exchange, Answer& answer, std::str
       const bool ready = co_await wait(step->state, front_.options.stall_timeout);
       if (!ready) co_return false;
     }
-    co_return true;
   }
   Lease lease(front_.blocks);
   while (at < end) {
@@ -579,6 +590,12 @@ Task<bool> Connection::send_content(Exchange& exchange, Answer& answer, std::str
     if (!bytes) {
       failed(bytes.error());
       co_return false;
+    }
+    if (at + *bytes == end) {
+      if (const auto whole = reader.verify(); !whole) {
+        failed(Refusal(whole.error()));
+        co_return false;
+      }
     }
     written = co_await write_all(block.first(*bytes), More::kNo);
     if (!written) co_return false;

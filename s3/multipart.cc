@@ -1,5 +1,6 @@
 // CreateMultipartUpload, UploadPart, UploadPartCopy, CompleteMultipartUpload, AbortMultipartUpload, ListParts, ListMultipartUploads.
 #include <array>
+#include <optional>
 
 #include "base/check.h"
 #include "net/encoding.h"
@@ -56,7 +57,7 @@ class PartIntake final : public Intake {
   PartIntake(std::unique_ptr<volume::PartWriter> writer, ChecksumAlgorithm checksum, volume::ObjectDurability durability)
       : writer_(std::move(writer)), checksum_(checksum), durability_(durability) {}
 
-  ChecksumAlgorithm kept_checksum() const override { return checksum_; }
+  std::optional<ChecksumAlgorithm> kept_checksum() const override { return checksum_; }
 
   Reply<void> write(std::span<const std::byte> bytes) override {
     TRY(writer_->write(bytes));
@@ -257,6 +258,7 @@ Reply<Answer> upload_part_copy(Call& call) {
     TRY(writer->write(read));
     done += bytes;
   }
+  if (!reader->verify()) return refuse(Code::kConditionalRequestConflict, "The source of the copy was written meanwhile; try again");
   const ObjectChecksum sum{.algorithm = checksum_of(upload), .value = checksum.finish()};
   TRY_ASSIGN(const volume::ObjectPart part, writer->commit(net::hex(md5.finish()), sum, wanted));
   XmlWriter xml("CopyPartResult");
@@ -284,6 +286,9 @@ Reply<Answer> complete_multipart_upload(Call& call) {
     return refuse(Refusal(upload.error()));
   }
   TRY_ASSIGN(options.parts, parse_complete(call.body, algorithm));
+  // Clients say a composite one with the count of its parts, or without.
+  if (options.checksum && options.checksum->type == ChecksumType::kComposite && !options.checksum->value.contains('-'))
+    options.checksum->value += '-' + std::to_string(options.parts.size());
   const auto object = call.objects.complete_upload(call.name(), upload_id(call), options);
   if (!object) return refuse(complete_refusal(object.error()));
   XmlWriter xml("CompleteMultipartUploadResult");

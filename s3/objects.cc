@@ -1,6 +1,7 @@
 // GetObject, HeadObject, PutObject, DeleteObject, DeleteObjects, CopyObject, RenameObject, GetObjectAttributes.
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "base/no_wait.h"
 #include "net/encoding.h"
@@ -135,7 +136,7 @@ class PutIntake final : public Intake {
         checksum_(checksum),
         headers_(std::move(headers)) {}
 
-  ChecksumAlgorithm kept_checksum() const override { return checksum_; }
+  std::optional<ChecksumAlgorithm> kept_checksum() const override { return checksum_; }
 
   Reply<void> write(std::span<const std::byte> bytes) override {
     TRY(writer_->write(bytes));

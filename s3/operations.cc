@@ -42,6 +42,7 @@ constexpr std::array kRoutes = {
     Route{Operation::kCreateBucket, kPut, On::kBucket, "", "", &create_bucket, Body::kDocument},
     Route{Operation::kDeleteBucket, kDelete, On::kBucket, "", "", &delete_bucket},
     Route{Operation::kDeleteObjects, kPost, On::kBucket, "delete", "", &delete_objects, Body::kDocument},
+    Route{Operation::kPostObject, kPost, On::kBucket, "", "content-type: multipart/form-data", &post_object, Body::kContent},
 
     Route{Operation::kGetObjectAttributes, kGet, On::kObject, "attributes", "", &get_object_attributes},
     Route{Operation::kGetObjectTagging, kGet, On::kObject, "tagging", "", &get_object_tagging},
@@ -85,6 +86,14 @@ constexpr std::array<std::string_view, 21> kPlainParameters = {
 
 bool is_in(const auto& names, std::string_view name) { return std::ranges::find(names, name) != names.end(); }
 
+bool has_header(const Request& request, std::string_view wanted) {
+  const size_t colon = wanted.find(": ");
+  const std::string_view value = request.header(wanted.substr(0, colon));
+  if (colon == std::string_view::npos) return !value.empty();
+  const std::string_view beginning = wanted.substr(colon + 2);
+  return net::same_name(value.substr(0, beginning.size()), beginning);
+}
+
 // One that no row of the table is about.
 Reply<void> check_parameters(const Request& request, const Route& route) {
   for (const net::QueryParameter& parameter : request.query) {
@@ -115,7 +124,7 @@ Reply<const Route*> find_route(const Request& request) {
   for (const Route& route : kRoutes) {
     if (route.method != request.method || route.on != on) continue;
     if (!route.parameter.empty() && request.parameter(route.parameter) == nullptr) continue;
-    if (!route.header.empty() && request.header(route.header).empty()) continue;
+    if (!route.header.empty() && !has_header(request, route.header)) continue;
     TRY(check_parameters(request, route));
     return &route;
   }

@@ -12,7 +12,7 @@ namespace weir::s3 {
 #define WEIR_S3_OPERATIONS(X)                                                                                              \
   X(ListBuckets) X(CreateBucket) X(HeadBucket) X(DeleteBucket) X(GetBucketLocation) X(GetBucketVersioning)                 \
   X(ListObjects) X(ListObjectsV2) X(ListObjectVersions) X(ListMultipartUploads)                                            \
-  X(GetObject) X(HeadObject) X(PutObject) X(DeleteObject) X(DeleteObjects) X(CopyObject) X(RenameObject)                   \
+  X(GetObject) X(HeadObject) X(PutObject) X(PostObject) X(DeleteObject) X(DeleteObjects) X(CopyObject) X(RenameObject)                   \
   X(GetObjectAttributes) X(GetObjectTagging) X(PutObjectTagging) X(DeleteObjectTagging)                                    \
   X(CreateMultipartUpload) X(UploadPart) X(UploadPartCopy) X(CompleteMultipartUpload) X(AbortMultipartUpload) X(ListParts) \
   X(GetObjectAcl) X(PutObjectAcl) X(GetBucketAcl) X(PutBucketAcl) X(GetBucketConfiguration) X(GetObjectConfiguration)      \
@@ -38,7 +38,7 @@ struct Route {
   net::Method method;
   On on;
   std::string_view parameter;  // that must be in the query; empty: none
-  std::string_view header;     // that must be there; empty: none
+  std::string_view header;     // that must be there; empty: none. "name: value": whose value begins so
   std::variant<Plain, Taking> answer;
   Body body = Body::kNone;
   Takes takes = Takes::kMoment;
@@ -61,6 +61,8 @@ Reply<Answer> delete_objects(Call& call);
 Reply<Answer> copy_object(Call& call);
 Reply<Answer> rename_object(Call& call);
 Reply<Answer> get_object_attributes(Call& call);
+// post_object.cc: a form
+Reply<std::unique_ptr<Intake>> post_object(Call& call);
 // listing.cc
 Reply<Answer> list_objects(Call& call);
 Reply<Answer> list_objects_v2(Call& call);

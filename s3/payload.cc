@@ -96,7 +96,7 @@ std::unexpected<Refusal> bad_digest(std::string_view name) {
 
 }  // namespace
 
-Reply<PayloadPromise> payload_promise(const Request& request) {
+Reply<PayloadPromise> payload_promise(const Request& request, ChecksumOf checksum_of) {
   PayloadPromise promise;
   TRY(take_payload_hash(request.header("x-amz-content-sha256"), promise));
   TRY(take_length(request, promise));
@@ -105,7 +105,7 @@ Reply<PayloadPromise> payload_promise(const Request& request) {
     if (!bytes || bytes->size() != sizeof(net::Md5)) return refuse(Code::kInvalidDigest);
     promise.md5 = net::hex(net::bytes_of(*bytes));
   }
-  TRY(take_checksum(request, promise));
+  if (checksum_of == ChecksumOf::kBody) TRY(take_checksum(request, promise));
   return promise;
 }
 

@@ -30,8 +30,10 @@ struct PayloadPromise {
 
   bool empty() const { return !http_chunks && wire_bytes.value_or(0) == 0; }
 };
+// Of what x-amz-checksum-* speaks: in a CompleteMultipartUpload of the object that the body only names the parts of.
+enum class ChecksumOf : uint8_t { kBody, kObject };
 // The headers must make sense together: kInvalidRequest, kInvalidDigest, kInvalidArgument, kNotImplemented.
-Reply<PayloadPromise> payload_promise(const Request& request);
+Reply<PayloadPromise> payload_promise(const Request& request, ChecksumOf checksum_of = ChecksumOf::kBody);
 
 // Content as it was received and found to be what was promised.
 struct PayloadFacts {

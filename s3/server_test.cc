@@ -13,66 +13,29 @@
 #include <random>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include "net/checksum.h"
 #include "s3/test_client.h"
 #include "testing/mem_objects.h"
+#include "testing/s3_endpoint.h"
 
 namespace weir::s3 {
 namespace {
 
+using testing::element;
+using testing::Endpoint;
+using testing::md5_of;
 using testing::MemObjects;
 using testing::MemObjectsOptions;
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-class Endpoint {
- public:
-  explicit Endpoint(MemObjectsOptions objects = {}, ServerOptions options = {}) : objects_(std::move(objects)) {
-    char path[] = "/tmp/weir-s3-XXXXXX";
-    dir_ = ::mkdtemp(path);
-    keys_ = *AccessKeys::open(*io::Directory::open(dir_), "keys", system_clock());
-    options.threads = 4;
-    server_ = *Server::start(options, objects_, *keys_, system_clock());
-  }
-  ~Endpoint() {
-    EXPECT_TRUE(server_->stop(Deadline::after(std::chrono::seconds(5))).has_value());
-    std::filesystem::remove_all(dir_);
-  }
-  Endpoint(const Endpoint&) = delete;
-
-  AccessKeys& keys() { return *keys_; }
-  Server& server() { return *server_; }
-  MemObjects& objects() { return objects_; }
-  net::Credentials credentials() const {
-    const AccessKey key = keys_->list().front();
-    return {key.id, key.secret, ""};
-  }
-  TestClient client() const { return TestClient(server_->port(), credentials()); }
-
- private:
-  std::string dir_;
-  MemObjects objects_;
-  std::unique_ptr<AccessKeys> keys_;
-  std::unique_ptr<Server> server_;
-};
 
 std::string random_text(size_t size, uint64_t seed = 1) {
   std::mt19937_64 random(seed);
   std::string text(size, '\0');
   for (char& c : text) c = static_cast<char>(random());
   return text;
-}
-
-std::string md5_of(std::string_view text) { return net::hex(net::md5(net::bytes_of(text))); }
-
-// The content of the first element of this name.
-std::string element(std::string_view xml, std::string_view name) {
-  const std::string open = "<" + std::string(name) + ">";
-  const size_t begin = xml.find(open);
-  if (begin == std::string_view::npos) return "(none)";
-  const size_t end = xml.find("</" + std::string(name) + ">", begin);
-  return std::string(xml.substr(begin + open.size(), end - begin - open.size()));
 }
 
 TEST(Server, an_object_is_put_read_and_erased) {
@@ -604,6 +567,30 @@ TEST(Server, parts_become_an_object) {
   EXPECT_EQ(client.erase("/s3/big?uploadId=" + other).status, 204);
   EXPECT_EQ(element(client.erase("/s3/big?uploadId=" + other).body, "Code"), "NoSuchUpload");
   EXPECT_EQ(element(client.put("/s3/big?partNumber=1&uploadId=" + other, "x").body, "Code"), "NoSuchUpload");
+}
+
+// As MinIO's Go client says it, and with the count of parts behind it.
+TEST(Server, the_checksum_of_a_completed_upload_is_that_of_the_object_not_of_the_document) {
+  Endpoint endpoint({.part_bytes_min = 1});
+  TestClient client = endpoint.client();
+  const auto crc = [](std::string_view text) { return net::checksum_text(net::crc32c(net::bytes_of(text))); };
+  const std::string composite = crc(*net::unbase64(crc("first")) + *net::unbase64(crc("second")));
+  std::string xml = "<CompleteMultipartUpload>";
+  for (const char* content : {"first", "second"}) {
+    xml += std::string("<Part><PartNumber>") + (content[0] == 'f' ? '1' : '2') + "</PartNumber><ETag>" + md5_of(content) + "</ETag></Part>";
+  }
+  xml += "</CompleteMultipartUpload>";
+  for (const auto& [given, expected] : {std::pair{composite, 200}, {composite + "-2", 200}, {crc("other"), 400}, {composite + "-3", 400}}) {
+    const std::string id = element(
+        client.post("/s3/big?uploads", "", {{"x-amz-checksum-algorithm", "CRC32C"}, {"x-amz-checksum-type", "COMPOSITE"}}).body, "UploadId");
+    const std::string target = "/s3/big?uploadId=" + id;
+    EXPECT_EQ(client.put(target + "&partNumber=1", "first", {{"x-amz-checksum-crc32c", crc("first")}}).status, 200);
+    EXPECT_EQ(client.put(target + "&partNumber=2", "second", {{"x-amz-checksum-crc32c", crc("second")}}).status, 200);
+    const TestResponse completed = client.post(target, xml, {{"x-amz-checksum-crc32c", given}});
+    EXPECT_EQ(completed.status, expected) << given << completed.body;
+    if (expected == 200) EXPECT_EQ(element(completed.body, "ChecksumCRC32C"), composite + "-2");
+    if (expected != 200) EXPECT_EQ(element(completed.body, "Code"), "BadDigest");
+  }
 }
 
 TEST(Server, uploads_are_listed_with_prefixes_folded_page_by_page) {
