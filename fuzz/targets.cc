@@ -5,11 +5,15 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/clock.h"
+#include "net/encoding.h"
 #include "s3/authorization.h"
 #include "s3/chunks.h"
+#include "s3/form.h"
 #include "s3/head.h"
 #include "s3/operations.h"
 #include "s3/payload.h"
+#include "s3/post_policy.h"
 #include "s3/xml.h"
 
 namespace weir::fuzz {
@@ -124,6 +128,33 @@ void chunks(std::string_view input) {
   (void)decoder.end();
 }
 
+// The first byte says how the rest is cut; what is kept of a form says what its policy is.
+void form(std::string_view input) {
+  if (input.empty()) return;
+  const size_t piece = 1 + static_cast<unsigned char>(input.front());
+  input.remove_prefix(1);
+  const auto boundary = s3::FormReader::boundary_of(input.substr(0, input.find('\n')));
+  s3::FormReader reader(boundary ? *boundary : "x");
+  size_t content = 0;
+  for (std::string_view rest = input.substr(std::min(input.size(), input.find('\n') + 1)); !rest.empty();) {
+    std::string_view bytes = rest.substr(0, piece);
+    rest.remove_prefix(bytes.size());
+    if (!reader.at_content()) {
+      const auto taken = reader.take_fields(bytes);
+      if (!taken) break;
+      CHECK(*taken <= bytes.size());
+      bytes.remove_prefix(*taken);
+      if (!reader.at_content()) continue;
+    }
+    content += reader.content(bytes).size();
+    reader.commit(bytes);
+  }
+  CHECK(content <= input.size());
+  (void)s3::PostPolicy::parse(input);
+  const auto policy = s3::PostPolicy::parse(net::base64(net::bytes_of(input)));
+  if (policy) (void)policy->check(reader.fields(), "bucket", from_unix_ns(0));
+}
+
 const std::string kSigned =
     "Host: example.com\nx-amz-date: 20130524T000000Z\nx-amz-content-sha256: UNSIGNED-PAYLOAD\n"
     "Authorization: AWS4-HMAC-SHA256 Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request, "
@@ -145,6 +176,10 @@ const std::vector<Target> kTargets = {
       "<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>\"x\"</ETag><ChecksumSHA256>y</ChecksumSHA256></Part></CompleteMultipartUpload>",
       "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>",
       "<CreateBucketConfiguration><LocationConstraint>x</LocationConstraint></CreateBucketConfiguration>"}},
+    {"form", form,
+     {"\x08multipart/form-data; boundary=x\n--x\r\nContent-Disposition: form-data; name=\"key\"\r\n\r\na\r\n--x\r\n"
+      "Content-Disposition: form-data; name=\"file\"; filename=\"a\\b\"\r\nContent-Type: text/x\r\n\r\ncontent\r\n--x--\r\n",
+      R"( {"expiration": "2007-12-01T12:00:00.000Z", "conditions": [{"acl": "private"}, ["starts-with", "$key", "a/"], ["content-length-range", 1, "9"]]})"}},
     {"chunks", chunks,
      {std::string("\0\x05", 2) + "5;x=y\r\nhello\r\n0\r\nTrailer: x\r\n\r\n",
       "\x01\x02" "5\r\nhello\r\n0\r\nx-amz-checksum-crc32:AAAAAA==\r\n\r\n",
