@@ -9,8 +9,9 @@ LIBFUSE_SUITES_ubuntu="resolute devel"
 MINIO_MODULE=github.com/minio/minio
 MINIO_VERSION=v0.0.0-20260212201848-7aac2a2c5b7c
 
-# S3 clients of the tests, from PyPI.
-CLIENT_PACKAGES=(boto3==1.44.8 "botocore[crt]==1.44.8" pyarrow==26.0.1)
+# S3 clients of the tests, from PyPI: two sets, because fsspec's wants an older botocore.
+CLIENT_PACKAGES=(boto3==1.44.8 "botocore[crt]==1.44.8" awscli==1.46.3 pyarrow==26.0.1)
+FSSPEC_PACKAGES=(s3fs==2026.9.0 duckdb==2.0.1)
 
 # Go, only to build MinIO and only when the machine has none that is new enough.
 GO_MIN=1.24

@@ -1,5 +1,5 @@
 # What the scripts of this folder share. Sourced; they get AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_ENDPOINT_URL, AWS_DEFAULT_REGION
-# and $BUCKET, $LOCAL, an empty folder, and $PYTHON, which may be empty. They exit 77 when they lack something, with the reason as last line.
+# and $BUCKET, $LOCAL, an empty folder, $PYTHON, which may be empty, over https $AWS_CA_BUNDLE, and perhaps $FILES. They exit 77 when they lack something, with the reason as last line.
 set -euo pipefail
 cd "$LOCAL"
 
@@ -8,10 +8,10 @@ lacks() {
   exit 77
 }
 
-# A tree of 300 files in 21 folders, some of them empty, and one of 30 MB.
+# A tree of $FILES (300) files in 21 folders, some of them empty, and one of 30 MB.
 make_tree() {
   local i folder
-  for i in $(seq 300); do
+  for i in $(seq "${FILES:-300}"); do
     folder=$1/d$((i % 7))/e$((i % 3))
     mkdir -p "$folder"
     case $((i % 4)) in

@@ -8,7 +8,8 @@ except ImportError:
     print("SKIPPED: no s3fs for the Python of WEIR_PYTHON")
     sys.exit(77)
 
-fs = s3fs.S3FileSystem(endpoint_url=os.environ["AWS_ENDPOINT_URL"])
+verify = os.environ.get("AWS_CA_BUNDLE")
+fs = s3fs.S3FileSystem(endpoint_url=os.environ["AWS_ENDPOINT_URL"], client_kwargs={"verify": verify} if verify else {})
 root = os.environ["BUCKET"] + "/fsspec"
 
 fs.pipe(f"{root}/small", b"x" * 100)

@@ -12,7 +12,8 @@ except ImportError:
 
 scheme, host = os.environ["AWS_ENDPOINT_URL"].split("://")
 s3 = fs.S3FileSystem(access_key=os.environ["AWS_ACCESS_KEY_ID"], secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
-                     endpoint_override=host, scheme=scheme, region="us-east-1")
+                     endpoint_override=host, scheme=scheme, region="us-east-1",
+                     tls_ca_file_path=os.environ.get("AWS_CA_BUNDLE"))
 root = os.environ["BUCKET"] + "/arrow"
 
 s3.create_dir(f"{root}/empty")

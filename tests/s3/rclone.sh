@@ -2,6 +2,7 @@
 # rclone: trees there and back in parts, checks by hash, modification times, server-side moves.
 . "$(dirname "$0")/client.bash"
 command -v rclone >/dev/null || lacks "no rclone"
+[[ -z ${AWS_CA_BUNDLE-} ]] || export RCLONE_CA_CERT=$AWS_CA_BUNDLE
 unset AWS_CA_BUNDLE
 export RCLONE_CONFIG=$PWD/rclone.conf
 cat >"$RCLONE_CONFIG" <<END

@@ -5,6 +5,7 @@ command -v s3fs >/dev/null || lacks "no s3fs"
 [[ -w /dev/fuse ]] || lacks "no access to /dev/fuse"
 mkdir mnt
 (umask 077 && echo "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" >passwd)
+[[ -z ${AWS_CA_BUNDLE-} ]] || export CURL_CA_BUNDLE=$AWS_CA_BUNDLE
 s3fs "$BUCKET" mnt -o "passwd_file=$PWD/passwd,url=$AWS_ENDPOINT_URL,use_path_request_style,endpoint=us-east-1"
 trap 'umount mnt || umount -l mnt' EXIT
 
