@@ -28,7 +28,7 @@ struct State {
   std::array<uint8_t, kThreadsMax> open;         // a thread's descriptor
   std::array<uint8_t, kThreadsMax> done;         // steps of the thread's call, as bits
   std::array<Content, kThreadsMax> remembered;
-  // What names led to before the thread's call through S3, which has not ended, changed them.
+  // What names led to before the thread's call, which has not ended, changed them.
   struct Earlier {
     uint8_t name = 0;
     uint8_t file = kNoFile;
@@ -104,19 +104,6 @@ struct State {
 };
 
 bool through_mount(StepKind kind) { return kind >= StepKind::kReplace; }
-
-bool changes_through_s3(StepKind kind) {
-  switch (kind) {
-    case StepKind::kPut:
-    case StepKind::kPutIfAbsent:
-    case StepKind::kPutIfContent:
-    case StepKind::kErase:
-    case StepKind::kMove:
-    case StepKind::kMoveIfAbsent:
-    case StepKind::kCopyTo: return true;
-    default: return false;
-  }
-}
 
 // Makes the step if its outcome can be so in this state.
 bool apply(State& state, int thread, const Step& step) {
@@ -258,11 +245,9 @@ template <typename Visit>
 void make(const State& state, int thread, const Step& step, const Visit& visit) {
   State next = state;
   if (apply(next, thread, step)) {
-    if (changes_through_s3(step.kind)) {
-      auto earlier = next.earlier[thread].begin();
-      for (uint8_t name = 0; name < kNamesMax; ++name)
-        if (next.names[name] != state.names[name]) *earlier++ = {.name = name, .file = state.names[name], .set = true};
-    }
+    auto earlier = next.earlier[thread].begin();
+    for (uint8_t name = 0; name < kNamesMax; ++name)
+      if (next.names[name] != state.names[name]) *earlier++ = {.name = name, .file = state.names[name], .set = true};
     visit(std::move(next));
   }
   if (!through_mount(step.kind)) return;
@@ -340,11 +325,13 @@ std::string History::check() const {
       State state = std::move(open.front());
       open.pop_front();
       if (state.done[thread] == wanted) {
-        state.done[thread] = 0;
-        state.earlier[thread] = {};
-        state.renumber();
-        if (ended.insert(state.key()).second) next.push_back(std::move(state));
-        continue;
+        State after = state;
+        after.done[thread] = 0;
+        after.earlier[thread] = {};
+        after.renumber();
+        if (ended.insert(after.key()).second) next.push_back(std::move(after));
+        // What the mount remembers of before ends with the call: others may have seen it until now.
+        if (!state.earlier[thread].front().set) continue;
       }
       for (int other = 0; other < threads_; ++other) {
         if (pending[other] == nullptr || state.done[other] == all_done(*pending[other])) continue;

@@ -7,8 +7,8 @@
 // The model: a name leads to a file or to nothing. A file has its content as the mount shows it, and as it was last committed, by a
 // close or by a GET, which is what S3 tells. Content is a number, 0 for none; no two writes write the same one.
 //
-// The mount's kernel caches names, and is told of a change through S3 before that is answered. So until the end of such a call the
-// mount may still look names up as they led before, while the change is there; what it changes itself goes by what is there.
+// The mount's kernel caches names, and learns of a change before that is answered. So until the end of the call the mount may still
+// look names up as they led before, while the change is there; what it changes itself goes by what is there.
 //
 // Threads: record from any, each its own calls; check() when they have ended.
 #pragma once

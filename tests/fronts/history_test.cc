@@ -137,6 +137,16 @@ TEST_F(HistoryTest, the_mount_may_look_a_name_up_as_it_was_until_the_call_that_c
   EXPECT_FALSE(explained());
 }
 
+TEST_F(HistoryTest, what_the_mount_remembered_may_show_in_a_call_that_ends_later) {
+  alone(0, one(put(kA, 1)));
+  history_.begin(0);
+  alone(1, one(got(kA, 2)));
+  history_.begin(1);
+  history_.end(0, one(put(kA, 2)));
+  history_.end(1, one({.kind = StepKind::kStat, .name = kA, .seen = 1}));
+  EXPECT_TRUE(explained());
+}
+
 TEST_F(HistoryTest, s3_is_never_behind) {
   alone(0, one(put(kA, 1)));
   history_.begin(0);
