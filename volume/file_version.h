@@ -28,6 +28,8 @@ class FileVersion {
 
   // As of the opening.
   const meta::Inode& inode() const { return inode_; }
+  // When it was opened its content was not what inode() speaks of: it was written, and that was not committed.
+  bool was_changed() const { return was_changed_; }
   // Of a file that may be written through a mapping: from here on verify() sees that, too. kBusy: it keeps changing. Requires:
   // local_file() is not null.
   Result<void> stamp() {
@@ -63,6 +65,9 @@ class FileVersion {
     uint64_t size_bytes = 0;
   };
   std::optional<Before> before_;
+  bool was_changed_ = false;
+
+  friend class OpenFiles;
 };
 
 }  // namespace weir::volume

@@ -218,7 +218,7 @@ Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name,
     }
     TRY_ASSIGN(*not_modified, check_read_of(loaded.inode, conditions));
     Object object = object_of(name.key, loaded.inode, loaded.facts);
-    if ((*version)->local_file() != nullptr && parts_.files.open_for_write(id)) {
+    if ((*version)->local_file() != nullptr && ((*version)->was_changed() || parts_.files.open_for_write(id))) {
       TRY_ASSIGN(auto reader, open_written(std::move(object), *std::move(version)));
       if (reader == nullptr) continue;
       return reader;

@@ -138,7 +138,13 @@ Result<std::unique_ptr<FileVersion>> OpenFiles::open_version(InodeId inode) {
   ++open->handles;
   ++open->version_handles;
   open_count_.fetch_add(1, std::memory_order_relaxed);
-  return std::make_unique<FileVersion>(*this, open.share(), std::move(record), std::move(content));
+  const OpenInode& now = *open;
+  auto version = std::make_unique<FileVersion>(*this, open.share(), std::move(record), std::move(content));
+  if (now.marked) {
+    const auto stat = now.content->local().stat();
+    version->was_changed_ = !stat.has_value() || now.commit_due || differs(now, *stat);
+  }
+  return version;
 }
 
 bool OpenFiles::may_use_local(const OpenInode& open, bool writes) const {
