@@ -116,6 +116,7 @@ Result<std::optional<Object>> LocalObjects::copy_in_store(const ObjectReader& re
   TRY(failpoint("objects.parked"));
   meta::ObjectPut put = put_of(facts, options.durability);
   put.size = from.size;
+  put.synced = true;  // nothing of it is only here
   put.parked.emplace(inode, std::move(home));
   auto object = commit_put(target, put, nullptr, options.conditions, options.durability);
   if (!object && object.error() != ErrorCode::kMayHaveHappened) drop();  // of one that was put it drops nothing
