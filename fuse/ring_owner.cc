@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "base/affinity.h"
+#include "base/check.h"
 #include "io/errno.h"
 
 namespace weir::fuse {
@@ -32,6 +33,7 @@ constexpr uint64_t kAnyWaker = 0xffff'ffff;  // FUTEX_BITSET_MATCH_ANY
 
 constexpr uint64_t kReplies = RingShape::kDepthMax;  // user data of the wait for replies; smaller: a slot
 constexpr uint32_t kBesidesSlots = 8;
+constexpr size_t kEntryBytes = 128;  // IORING_SETUP_SQE128
 constexpr uint32_t kRingFlags = IORING_SETUP_SQE128 | IORING_SETUP_SUBMIT_ALL;
 
 }  // namespace
@@ -87,8 +89,9 @@ class RingOwner::Ring {
 
  private:
   io_uring_sqe* entry(uint64_t user_data) {
-    io_uring_sqe* const entry = io_uring_get_sqe(&ring_);  // there is one for each slot and the wait
-    std::memset(entry, 0, 2 * sizeof *entry);
+    io_uring_sqe* const entry = io_uring_get_sqe(&ring_);
+    CHECK(entry != nullptr);  // there is one for each slot, and for the wait
+    std::memset(static_cast<void*>(entry), 0, kEntryBytes);
     entry->user_data = user_data;
     return entry;
   }
