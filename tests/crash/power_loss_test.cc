@@ -268,7 +268,7 @@ TEST(PowerLoss, at_every_failpoint_a_prefix_of_the_history_is_left) {
     }
     return names;
   };
-  constexpr int kStagesMax = 9 * 12;
+  constexpr int kStagesMax = 10 * 12;
   for (int stage = 0; stage < kStagesMax && !unreached().empty(); ++stage) {
     ASSERT_NO_THROW(volume.program(0).step(volume.random())) << "stage " << stage;
     std::vector<LossyVolume::Left> now;

@@ -402,8 +402,9 @@ class Tour final : public Replacer {
   }
 
   // One stage, the next one.
+  static constexpr uint64_t kStages = 10;
   void step(Random& random) override {
-    switch (stage_++ % 9) {
+    switch (stage_++ % kStages) {
       case 0:  // plain files, small and in parts, with attributes that need an object of their own
         write_file("plain", random, Sync::kYes);
         put("small", random, volume::ObjectDurability::kSync, 5'000);
@@ -463,6 +464,21 @@ class Tour final : public Replacer {
         put_in_parts("parts", random);
         sync_all();
         return drain();
+      case 8:  // copied inside the store, then renamed, as objects
+        put("small", random, volume::ObjectDurability::kSync, 5'000);
+        drain();
+        evict();
+        begin("copy", [&](Files& files) { files["copied"] = files["small"]; });
+        must(volume_->objects().copy(object("small"), object("copied"), {}));
+        steps_.done(false);
+        drain();
+        begin("rename the copy", [&](Files& files) {
+          files["renamed"] = files["copied"];
+          files.erase("copied");
+        });
+        must(volume_->objects().rename(object("copied"), object("renamed").key, {}, {}));
+        steps_.done(false);
+        return drain();
       default:
         remove("plain", Sync::kYes);
         drain();
@@ -474,7 +490,7 @@ class Tour final : public Replacer {
 
  private:
   std::vector<std::string> files() const override {
-    return {"plain", "small", "large", "through", "aside", "tree/one", "tree/two", "moved/one", "moved/two", "parts"};
+    return {"plain", "small", "large", "through", "aside", "tree/one", "tree/two", "moved/one", "moved/two", "parts", "copied", "renamed"};
   }
   void make_directory(const std::string& name) {
     if (!volume_->lookup(directory_, name).has_value()) must(volume_->make_directory(directory_, name, 0755, kCaller));
