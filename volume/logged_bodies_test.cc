@@ -146,7 +146,7 @@ TEST_F(LoggedBodiesTest, a_file_that_is_about_to_be_changed_has_no_row_any_more)
   EXPECT_EQ(get("a"), "by POSIX");
 }
 
-TEST_F(LoggedBodiesTest, a_change_that_the_power_loss_took_leaves_what_was_put) {
+TEST_F(LoggedBodiesTest, a_change_that_the_power_loss_may_take_leaves_what_was_put) {
   faults_.track_unsynced();
   put("a", "by S3");
   {
@@ -155,7 +155,8 @@ TEST_F(LoggedBodiesTest, a_change_that_the_power_loss_took_leaves_what_was_put) 
     file->close();
   }
   lose_power();
-  EXPECT_EQ(get("a"), "by S3");
+  const std::string left = get("a");
+  EXPECT_TRUE(left == "by S3" || left == "BY S3") << left;  // nobody asked for a sync, but one may have come by
 }
 
 TEST_F(LoggedBodiesTest, a_file_whose_sync_fails_cannot_be_changed) {

@@ -308,7 +308,9 @@ class FrontLoad::Worker {
 
   void stat(int name) {
     struct stat st{};
-    const int result = posix("stat", {ENOENT}, [&] { return ::stat(path(name).c_str(), &st); });
+    const int result = posix("stat", {ENOENT, ESTALE}, [&] { return ::stat(path(name).c_str(), &st); });
+    // It was replaced twice while the kernel looked.
+    if (result < 0 && errno == ESTALE) return end({});
     Step step{.kind = StepKind::kStat, .name = byte(name)};
     if (result == 0) step.seen = content_of_size(static_cast<uint64_t>(st.st_size));
     end_posix(step, result);
