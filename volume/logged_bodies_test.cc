@@ -35,6 +35,7 @@ using testing::must;
 class LoggedBodiesTest : public ::testing::Test {
  protected:
   LoggedBodiesTest() { volume_.start(); }
+  void TearDown() override { volume_.crash(); }  // its threads must not outlive what watches its files
 
   static ObjectName name(std::string_view key) { return {"s3", std::string(key)}; }
   static Result<void> try_put(Volume& volume, std::string_view key, std::string_view content,
