@@ -281,11 +281,11 @@ TEST(LoggedBodies, puts_share_flushes) {
     options.open_store = [&](std::string_view, const auto&) -> Result<std::shared_ptr<ufs::UnderStore>> {
       return std::shared_ptr<ufs::UnderStore>(std::shared_ptr<void>(), &bucket);
     };
+    const testing::FaultIo count(dir + "/pages");
     const auto kv = must(kv::RocksKv::open({.dir = dir + "/kv"}));
     const auto pages = must(pages::open_page_store({.dirs = {dir + "/pages"}, .volume_id = "v", .capacity_bytes = 1 << 30}));
     const auto volume = must(Volume::open(*kv, *pages, system_clock(), options, "volume-1"));
     must(volume->add_mount("/s3", "mem:///", {}));
-    const testing::FaultIo count(dir + "/pages");
     const uint64_t before = kv->flushes();
     std::atomic<uint64_t> done = 0;
     {
