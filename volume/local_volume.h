@@ -109,7 +109,8 @@ class LocalVolume final : public Volume {
   Duration valid_for() const;
   // The inode is being read.
   void note_reading(const meta::Inode& inode, uint64_t endings);
-  void record_accesses();
+  // What is left at the deadline is not recorded.
+  void record_accesses(Deadline deadline);
   // Uploads shall stand back: applications are busy, and there is room for what waits.
   bool foreground_busy();
   // The inode with its attributes, which only the object may know.

@@ -41,9 +41,11 @@ void LocalVolume::note_reading(const meta::Inode& inode, uint64_t endings) {
   if (AccessTimes::counts(entry->attributes, now_ns)) access_times_.note(entry->attributes.inode, now_ns);
 }
 
-void LocalVolume::record_accesses() {
-  const auto recorded = access_times_.flush(
-      [this](const std::vector<meta::AccessTime>& accesses) { return names_->record_accesses(accesses); });
+void LocalVolume::record_accesses(Deadline deadline) {
+  const auto recorded = access_times_.flush([&](const std::vector<meta::AccessTime>& accesses) -> Result<void> {
+    if (deadline.expired()) return fail(ErrorCode::kTimedOut);
+    return names_->record_accesses(accesses);
+  });
   if (!recorded.has_value()) log_warn("volume.access_times_not_recorded", {{"error", recorded.error()}});
 }
 

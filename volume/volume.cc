@@ -125,7 +125,7 @@ Result<void> LocalVolume::start() {
   persister_->start();
   remover_.emplace(*names_, *files_, stores_, [this] { persister_->wake(); });
   if (options_.access_times != AccessTimePolicy::kNever)
-    access_recorder_.emplace(kAccessRecordPeriod, [this] { record_accesses(); });
+    access_recorder_.emplace(kAccessRecordPeriod, [this] { record_accesses(Deadline::never()); });
   if (options_.scrub_period >= Duration::zero())
     scrubber_.emplace(std::clamp(options_.scrub_period, kScrubLookMin, kScrubLookMax), [this] { scrub_when_due(); });
   leftovers_.emplace(options_.orphan_check_period, [this] {
@@ -199,7 +199,7 @@ void LocalVolume::stop(Deadline deadline) {
   flusher_.reset();
   if (remover_) remover_->close();
   files_->commit_all();
-  record_accesses();
+  record_accesses(deadline);
   persister_->stop(deadline);
   if (const auto settled = bodies_->settle_all(deadline); !settled.has_value())
     log_warn("volume.bodies_left", {{"error", settled.error()}});
