@@ -1,12 +1,7 @@
 #include <algorithm>
 #include <functional>
 #include <optional>
-#include <string>
-#include <string_view>
-#include <unordered_map>
-#include <unordered_set>
 #include <utility>
-#include <vector>
 
 #include "meta/object_namespace.h"
 #include "meta/object_tables.h"
@@ -19,8 +14,6 @@ constexpr size_t kObjectRowsMax = 1'000;       // of one read
 constexpr size_t kFirstRowsMax = 16;           // of a directory's first one, when one entry may be enough
 constexpr size_t kReadGrowth = 8;
 constexpr size_t kRowsOfPageMax = 100'000;     // dentries looked at for one page
-constexpr size_t kReadTogetherMin = 32;        // inodes for which a scan of the table is begun
-constexpr uint64_t kReadTogetherSpread = 3;    // of at most so many ids for each
 
 // Goes through everything below a directory in the byte order of keys.
 class KeyWalk {
@@ -112,17 +105,6 @@ class KeyWalk {
     return {};
   }
 
-  // What a step leads to; std::nullopt if it is gone.
-  Result<std::optional<Inode>> inode_of(Step& step) {
-    if (step.directory) return std::exchange(step.directory, std::nullopt);
-    if (const auto known = inodes_.find(step.inode); known != inodes_.end()) {
-      std::optional<Inode> inode = std::move(known->second);
-      inodes_.erase(known);
-      return inode;
-    }
-    return tables_.find_inode(step.inode, kv::Isolation::kSnapshot);
-  }
-
   // A directory on the way whose lower layer has to be listed before next() can tell more.
   const std::optional<InodeId>& needs_listing() const { return needs_listing_; }
   size_t rows_seen() const { return rows_seen_; }
@@ -160,34 +142,6 @@ class KeyWalk {
     frame.rows_max = std::min(frame.rows_max * kReadGrowth, kObjectRowsMax);
     frame.more = page.more;
     if (!frame.rows.empty()) frame.begin = kv::key_after(frame.rows.back().key);
-    return read_inodes(frame.rows);
-  }
-
-  // Files that were made one after the other have ids close together: a scan reads them for a fraction of what single reads cost.
-  Result<void> read_inodes(const std::vector<kv::KeyValue>& dentries) {
-    inodes_.clear();
-    if (dentries.size() < kReadTogetherMin) return {};
-    std::unordered_set<InodeId> wanted;
-    for (const kv::KeyValue& row : dentries) {
-      TRY_ASSIGN(const auto dentry, format::decode<format::Dentry>(row.value));
-      if (dentry.type() != format::DIRECTORY) wanted.insert(InodeId(dentry.inode()));
-    }
-    if (wanted.size() < kReadTogetherMin) return {};
-    const auto [first, last] = std::ranges::minmax(wanted);
-    if (last.value() - first.value() > wanted.size() * kReadTogetherSpread) return {};
-    std::string begin = format::inode_key(first);
-    const std::string end = kv::key_after(format::inode_key(last));
-    for (bool more = true; more;) {
-      TRY_ASSIGN(const auto page, tables_.txn().get_range(begin, end, {.isolation = kv::Isolation::kSnapshot}));
-      for (const kv::KeyValue& row : page.rows) {
-        TRY_ASSIGN(const InodeId id, format::parse_id_key(row.key));
-        if (!wanted.contains(id)) continue;
-        TRY_ASSIGN(auto inode, format::decode<Inode>(row.value));
-        if (!is_further_name(inode)) inodes_.emplace(id, std::move(inode));
-      }
-      more = page.more;
-      if (more) begin = kv::key_after(page.rows.back().key);
-    }
     return {};
   }
 
@@ -199,7 +153,6 @@ class KeyWalk {
   std::vector<Frame> frames_;
   std::optional<Step> marker_;
   std::optional<InodeId> needs_listing_;
-  std::unordered_map<InodeId, Inode> inodes_;  // of rows of the directory that was read last
   size_t rows_seen_ = 0;
 };
 
@@ -368,7 +321,7 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
           // A prefix that the bucket showed has something below it, whatever that is.
           visible = has_marker(*step->directory) || walk.needs_listing(*step);
         } else {
-          TRY_ASSIGN(const auto inode, names.inode_of(*step));
+          TRY_ASSIGN(const auto inode, tables.find_inode(step->inode, kv::Isolation::kSnapshot));
           visible = inode && is_object(*inode);
         }
         if (!visible) continue;
@@ -387,7 +340,10 @@ Result<ObjectPage> ObjectNamespace::list(const ObjectQuery& query) {
         page.more = true;
         return page;
       }
-      TRY_ASSIGN(const auto inode, names.inode_of(*step));
+      std::optional<Inode> inode = std::move(step->directory);
+      if (!inode) {
+        TRY_ASSIGN(inode, tables.find_inode(step->inode, kv::Isolation::kSnapshot));
+      }
       if (inode && is_object(*inode)) {
         if (page.entries.size() == query.entries_max) {
           page.more = true;

@@ -172,7 +172,6 @@ TEST_F(ObjectsTest, a_file_that_was_never_closed_is_no_object) {
   created.file->close();
 }
 
-// Inodes that lie close together are read together.
 TEST_F(ObjectsTest, a_long_listing_tells_what_heads_do) {
   for (int i = 0; i < 60; ++i) put("d/" + std::to_string(100 + i), std::string(i, 'x'));
   const InodeId d = volume_.find(volume_.root(), "d");
