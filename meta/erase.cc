@@ -35,7 +35,8 @@ Result<std::vector<EraseItem>> Namespace::erases(int64_t due_ns, size_t items_ma
                        .former = InodeId(owner->former()),
                        .verify = owner->verify(),
                        .due_ns = entry.due_ns,
-                       .attempts = owner->attempts()});
+                       .attempts = owner->attempts(),
+                       .looked_at = owner->looked_at()});
     }
     return items;
   });
@@ -62,13 +63,17 @@ Result<void> Namespace::erased(const std::vector<EraseItem>& items) {
   });
 }
 
-Result<void> Namespace::defer_erase(const EraseItem& item, int64_t due_ns) {
+Result<void> Namespace::defer_erase(const EraseItem& item, int64_t due_ns, Deferral why) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
     TRY_ASSIGN(auto owner, standing_whiteout(tables, item));
     if (!owner) return {};
     tables.txn().erase(format::erase_key(owner->erase_due_ns(), item.mount, item.key));
     owner->set_erase_due_ns(due_ns);
-    owner->set_attempts(owner->attempts() + 1);
+    if (why == Deferral::kFailed) {
+      owner->set_attempts(owner->attempts() + 1);
+    } else {
+      owner->set_looked_at(true);
+    }
     tables.txn().put(format::owner_key(item.mount, item.key), format::encode(*owner));
     tables.txn().put(format::erase_key(due_ns, item.mount, item.key), "");
     return {};

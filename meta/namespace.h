@@ -16,6 +16,7 @@
 #include <atomic>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -113,6 +114,8 @@ struct Claim {
   format::ObjectFacts facts;  // likewise
   // Another living inode's object is in the way and must be moved first; nothing was claimed. The id of its record.
   std::optional<InodeId> blocked_by;
+  // A whiteout holds the key; nothing was claimed.
+  bool being_erased = false;
   // Of a further name: where its inode's content lies, to be copied from.
   std::optional<format::Home> source;
   // The inode may be open for write. Then bytes whose local ctime is not inode.content_ctime_ns were not committed and
@@ -166,6 +169,7 @@ struct EraseItem {
   bool verify = false;       // erase only an object that has this etag or carries the token of `former`
   int64_t due_ns = 0;
   uint32_t attempts = 0;
+  bool looked_at = false;    // done once; what arrived late is looked for at `due_ns`
 };
 
 struct UsageCounters {
@@ -402,8 +406,8 @@ class Namespace {
   Result<std::vector<QueuedInode>> queued(format::QueueClass queue_class, int64_t due_ns,
                                           const std::optional<QueuedInode>& after, size_t entries_max);
   // Takes the object key of the inode's present path for it. kNotFound: the inode is gone, or a further name has to wait for
-  // its inode's content; it is off the queue.
-  Result<Claim> claim(InodeId inode);
+  // its inode's content; it is off the queue. Whiteouts due at or before `whiteouts_hold_ns` hold their keys.
+  Result<Claim> claim(InodeId inode, int64_t whiteouts_hold_ns = std::numeric_limits<int64_t>::min());
   // Whether the key is still the record's: to be asked once nothing can erase what is put there (persist/key_locks.h). What was
   // removed since its claim may have had its whiteout erased already.
   Result<bool> owns_key(InodeId inode, MountId mount, std::string_view key);
@@ -450,7 +454,8 @@ class Namespace {
   // Whether the whiteout still stands as `item` saw it, that is, the object may be erased.
   Result<bool> erase_allowed(const EraseItem& item);
   Result<void> erased(const std::vector<EraseItem>& items);  // the whiteouts are gone
-  Result<void> defer_erase(const EraseItem& item, int64_t due_ns);
+  enum class Deferral : uint8_t { kFailed, kLookAgain };
+  Result<void> defer_erase(const EraseItem& item, int64_t due_ns, Deferral why);
 
   // Directories behind `after` whose entries changed since their objects were written; see directory_times.cc.
   struct ChangedDirectory {

@@ -45,7 +45,7 @@ Result<std::vector<QueuedInode>> Namespace::queued(format::QueueClass queue_clas
   });
 }
 
-Result<Claim> Namespace::claim(InodeId inode) {
+Result<Claim> Namespace::claim(InodeId inode, int64_t whiteouts_hold_ns) {
   const auto rules = this->rules();
   // A transaction that finds the inode without a place still takes it off the queue.
   TRY_ASSIGN(auto claim, run_operation(kv_, clock_, [&](Tables& tables) -> Result<std::optional<Claim>> {
@@ -117,6 +117,10 @@ Result<Claim> Namespace::claim(InodeId inode) {
         claim.blocked_by = InodeId(owner->inode());
         return std::optional(std::move(claim));
       }
+    }
+    if (owner && owner->inode() == 0 && owner->erase_due_ns() <= whiteouts_hold_ns) {
+      claim.being_erased = true;
+      return std::optional(std::move(claim));
     }
     if (owner && owner->inode() == inode.value()) {
       claim.expect = at_home && record.claimed_key().empty() ? Claim::Expect::kEtag : Claim::Expect::kUnknown;

@@ -117,9 +117,7 @@ bool Eraser::erase_looked_at(ufs::UnderStore& store, MountId mount, const Items&
         if (const auto held = key_locks_.try_lock(mount, item.key)) {
           const auto allowed = names_.erase_allowed(item);
           if (allowed && !*allowed) return;
-          Items erased;
-          done = allowed && settle(mount, item, look_and_erase(store, item), &erased);
-          if (done) done = failpoint("persist.object_erased").has_value() && names_.erased(erased).has_value();
+          done = allowed && erase_looked_at(store, item);
         }
         std::lock_guard lock(mutex);
         all_done &= done;
@@ -127,6 +125,18 @@ bool Eraser::erase_looked_at(ufs::UnderStore& store, MountId mount, const Items&
     }
   }
   return all_done;
+}
+
+bool Eraser::erase_looked_at(ufs::UnderStore& store, const meta::EraseItem& item) {
+  const auto looked = look_and_erase(store, item);
+  if (looked && item.verify && !item.looked_at && options_.late_effect_max > Duration::zero()) {
+    // The whiteout hides what the store may still be about to put there.
+    const int64_t again_ns = unix_ns(names_.clock().wall_now()) + options_.late_effect_max.count();
+    return names_.defer_erase(item, again_ns, meta::Namespace::Deferral::kLookAgain).has_value();
+  }
+  Items erased;
+  return settle(item.mount, item, looked, &erased) && failpoint("persist.object_erased").has_value() &&
+         names_.erased(erased).has_value();
 }
 
 Result<void> Eraser::look_and_erase(ufs::UnderStore& store, const meta::EraseItem& item) {
@@ -167,7 +177,8 @@ bool Eraser::settle(MountId mount, const meta::EraseItem& item, const Result<voi
     pause = backoff(item.attempts + 1, options_.retry_interval_min, options_.retry_interval_max, random_);
   }
   log_warn("persist.erase_put_off", {{"key", item.key}, {"attempts", item.attempts + 1}, {"error", error}});
-  const auto deferred = names_.defer_erase(item, unix_ns(names_.clock().wall_now()) + pause.count());
+  const auto deferred = names_.defer_erase(item, unix_ns(names_.clock().wall_now()) + pause.count(),
+                                           meta::Namespace::Deferral::kFailed);
   if (!deferred) log_error("persist.erase_not_put_off", {{"key", item.key}, {"error", deferred.error()}});
   return true;
 }

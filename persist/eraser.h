@@ -2,7 +2,8 @@
 //
 // A whiteout whose object is known for certain goes in a batch. Where an upload or a copy may have put another object there,
 // the object is looked at first and removed only if it is the one meant, or a leftover of ours; what others put there stays
-// and shows up with the next listing.
+// and shows up with the next listing. A store may finish a request whose sender has died or given it up; so there is a second
+// look late_effect_max later, and until then the whiteout stands.
 //
 // Threads: one runs its loop.
 // Crash: a whiteout stands until its object is gone; erasing twice is harmless.
@@ -50,6 +51,7 @@ class Eraser {
   bool erase(const Items& items);
   bool erase_known(ufs::UnderStore& store, MountId mount, const Items& items);
   bool erase_looked_at(ufs::UnderStore& store, MountId mount, const Items& items);
+  bool erase_looked_at(ufs::UnderStore& store, const meta::EraseItem& item);
   Result<void> look_and_erase(ufs::UnderStore& store, const meta::EraseItem& item);
   bool settle(MountId mount, const meta::EraseItem& item, const Result<void>& result, Items* erased);
 

@@ -343,6 +343,17 @@ class Persister::Impl {
     return oldest_ns >= now_ns ? 0 : now_ns - oldest_ns;
   }
 
+  // Those that are only looked at again do not count.
+  Result<bool> erases_left() {
+    std::optional<meta::EraseItem> after;
+    for (;;) {
+      TRY_ASSIGN(const auto items, names_.erases(kEndOfTime, options_.erase_batch, after));
+      if (items.empty()) return false;
+      if (!std::ranges::all_of(items, &meta::EraseItem::looked_at)) return true;
+      after = items.back();
+    }
+  }
+
   Result<LeftToDo> left_to_do() {
     LeftToDo left;
     bool queued = false;
@@ -355,10 +366,10 @@ class Persister::Impl {
       left.files = std::max<uint64_t>(usage.dirty_files, 1);
       left.bytes = usage.dirty_bytes;
     }
-    TRY_ASSIGN(const auto erases, names_.erases(kEndOfTime, 1));
+    TRY_ASSIGN(const bool erases, erases_left());
     TRY_ASSIGN(const auto jobs, names_.tree_jobs(1));
     TRY_ASSIGN(const auto removals, names_.removals(InodeId{}, 1));
-    left.erasures = !erases.empty();
+    left.erasures = erases;
     left.moved_directories = !jobs.empty();
     left.removals = !removals.empty();
     return left;

@@ -38,6 +38,8 @@ struct PersistOptions {
   uint32_t erase_batch = 500;
   Duration leftover_check_period = std::chrono::minutes(10);  // how often objects and uploads of ours are looked for that nobody needs
   Duration leftover_age = std::chrono::hours(1);              // younger ones are left alone
+  // How long a store may go on with a request whose sender has died or given it up. 0: not at all.
+  Duration late_effect_max = std::chrono::seconds(10);
   // Whether applications keep the volume so busy that work nobody waits for stands back, for stand_back_max() at most. Called
   // often, by several threads. Empty: never.
   std::function<bool()> foreground_busy;

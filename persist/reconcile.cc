@@ -1,6 +1,7 @@
 #include "persist/reconcile.h"
 
 #include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -81,10 +82,17 @@ void Reconciler::work(Queue::Job job) {
   parts_.activity.changed(job.inode);
 }
 
+// What a predecessor was erasing when it died may be gone only after its death.
+int64_t Reconciler::held_whiteouts_ns() const {
+  const int64_t until_ns = started_ns_ + options_.late_effect_max.count();
+  const bool holds = options_.late_effect_max > Duration::zero() && unix_ns(parts_.names.clock().wall_now()) < until_ns;
+  return holds ? started_ns_ : std::numeric_limits<int64_t>::min();
+}
+
 Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount, Activity::Attempt& attempt) {
   for (int round = 0; round < kRoundsMax; ++round) {
     if (parts_.deadlines.stopping()) return fail(ErrorCode::kCancelled);
-    const auto claim = parts_.names.claim(inode);
+    const auto claim = parts_.names.claim(inode, held_whiteouts_ns());
     if (failed_with(claim, ErrorCode::kNotFound)) {
       TRY(settle_unnamed(inode, mount));
       return Outcome::kDone;
@@ -96,6 +104,7 @@ Result<Reconciler::Outcome> Reconciler::reconcile(InodeId inode, MountId* mount,
       return fail(ErrorCode::kCorrupt, "the file is quarantined: its bytes are lost or rotten");
     *mount = claim->mount;
     TRY(failpoint("persist.claimed"));
+    if (claim->being_erased) return Outcome::kBlocked;
     if (claim->blocked_by) {
       TRY_ASSIGN(const bool cleared, clear_way(*claim));
       if (!cleared) return Outcome::kBlocked;

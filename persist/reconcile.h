@@ -49,7 +49,7 @@ class Reconciler {
 
   Reconciler(const Parts& parts, const PersistOptions& options, std::function<void()> erase_due)
       : parts_(parts), options_(options), erase_due_(std::move(erase_due)), memo_(parts.names),
-        random_(Random::from_entropy()) {}
+        random_(Random::from_entropy()), started_ns_(unix_ns(parts.names.clock().wall_now())) {}
 
   // Works on the job's inode and gives the job back to the queue.
   void work(Queue::Job job);
@@ -61,9 +61,10 @@ class Reconciler {
   // How an attempt ended; an error is the other way.
   enum class Outcome : uint8_t {
     kDone,        // nothing is left, or what is left comes again by itself
-    kBlocked,     // somebody works on the inode in the way
+    kBlocked,     // somebody works on the inode in the way, or may still be erasing
   };
 
+  int64_t held_whiteouts_ns() const;
   Result<Outcome> reconcile(InodeId inode, MountId* mount, Activity::Attempt& attempt);
   // Moves the object of the inode in the way elsewhere. False: not now.
   Result<bool> clear_way(const meta::Claim& claim);
@@ -93,6 +94,7 @@ class Reconciler {
   MountMemo memo_;
   std::mutex random_mutex_;  // a leaf
   Random random_;
+  const int64_t started_ns_;
 };
 
 }  // namespace weir::persist

@@ -32,6 +32,7 @@ const std::vector<MountMode>& modes() {
       {.name = "direct_passthrough", .passthrough = "auto", .io_uring = "auto", .direct = true},
       {.name = "no_cache", .passthrough = "auto", .io_uring = "auto", .policy = "NO_CACHE", .under = Under::kMinio},
       {.name = "killed", .passthrough = "auto", .io_uring = "auto", .under = Under::kMinio, .kills = true},
+      {.name = "killed_device", .passthrough = "auto", .io_uring = "off", .under = Under::kMinio, .kills = true},
   };
   return all;
 }

@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <limits>
+#include <span>
 #include <thread>
 
 #include "base/failpoint.h"
@@ -408,6 +410,49 @@ TEST_F(PersistScenario, lost_replies_make_no_conflicts) {
   EXPECT_TRUE(volume_.conflicts().empty());
   EXPECT_EQ(volume_.object("f15"), "y");
   EXPECT_EQ(volume_.object("g3"), "x");
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, what_arrives_after_its_file_was_removed_and_its_key_erased_does_not_stay) {
+  volume_.options().late_effect_max = std::chrono::seconds(5);
+  volume_.restart();
+  const InodeId file = volume_.create(volume_.root(), "a", "x");
+  volume_.quiesce();
+  const auto sent = volume_.head("a");
+  ASSERT_TRUE(sent.has_value());
+  // Sent once more; then the file and its object are gone before the store has carried that out.
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .error = ErrorCode::kMayHaveHappened, .call = UfsCall::kPut});
+  volume_.overwrite(file, "y");
+  ASSERT_TRUE(eventually([&] { return !volume_.names().load(file)->claimed_key().empty() && faults_->faults() != 0; }));
+  volume_.unlink(volume_.root(), "a");
+  ASSERT_TRUE(eventually([&] { return !volume_.head("a").has_value(); }));
+  ASSERT_TRUE(volume_.bucket().put("a", std::as_bytes(std::span("y", 1)), {.attributes = sent->attributes}, later()).has_value());
+  EXPECT_TRUE(eventually([&] { return !volume_.head("a").has_value(); }));
+  faults_->clear();
+  volume_.quiesce();
+  ASSERT_TRUE(eventually([&] { return volume_.names().erases(std::numeric_limits<int64_t>::max() - 1, 1)->empty(); }));
+  volume_.expect_mirror();
+}
+
+TEST_F(PersistScenario, an_erasure_that_a_predecessor_began_takes_no_new_object_along) {
+  volume_.options().late_effect_max = std::chrono::seconds(5);
+  volume_.restart();
+  volume_.create(volume_.root(), "a", "x");
+  volume_.quiesce();
+  // Erasures are sent, and the process dies before it hears of them.
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .call = UfsCall::kErase});
+  faults_->add({.kind = UfsFault::Kind::kFailBefore, .call = UfsCall::kEraseBatch});
+  volume_.unlink(volume_.root(), "a");
+  ASSERT_TRUE(eventually([&] { return faults_->faults() != 0; }));
+  volume_.restart();
+  const InodeId again = volume_.create(volume_.root(), "a", "y", Urgency::kUrgent);
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));
+  EXPECT_NE(volume_.object("a"), "y");
+  ASSERT_TRUE(volume_.bucket().erase("a", std::nullopt, later()).has_value());
+  faults_->clear();
+  volume_.quiesce();
+  EXPECT_EQ(volume_.object("a"), "y");
+  EXPECT_TRUE(meta::content_persisted(*volume_.names().load(again)));
   volume_.expect_mirror();
 }
 

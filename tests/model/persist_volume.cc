@@ -39,6 +39,7 @@ PersistVolume::PersistVolume()
   options_.threads = 4;
   options_.part_bytes = kPartBytes;
   options_.retry_interval_min = std::chrono::milliseconds(20);
+  options_.late_effect_max = Duration::zero();  // the bucket in memory finishes what it began
   options_.retry_interval_max = std::chrono::milliseconds(200);
 }
 
