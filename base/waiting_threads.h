@@ -1,7 +1,7 @@
 // base/waiting_threads.h -- threads for requests that wait: for an under store, or for the disk.
 //
-// Threads are started as work comes and kept, on the CPUs of the thread that made this; beyond `threads_max` work queues. The queue is bounded by its producers:
-// every entry is a request that its front keeps a place for.
+// Threads are started as work comes and kept, on the CPUs of the thread that made this; beyond `threads_max` work queues. The
+// queue is bounded by its producers: every entry is a request that its front keeps a place for.
 // Threads: post() may be called concurrently; stop() once.
 #pragma once
 

@@ -52,12 +52,17 @@ void RingLoop::stop() {
   while (any_taken()) std::this_thread::sleep_for(kIdlePeriod);
 }
 
+uint64_t RingLoop::taken(const RingQueue& queue) {
+  // In this order; see RingMemory.
+  const uint64_t replied = queue.replies.load();
+  const uint64_t busy = queue.busy.load();
+  return busy & ~replied & ~queue.requests.load();
+}
+
 bool RingLoop::any_taken() {
   for (uint32_t index = 0; index < memory_->shape().queues; ++index) {
-    RingQueue& queue = memory_->queue(index);
-    const uint64_t replied = queue.replies.load();
-    const uint64_t busy = queue.busy.load();
-    if ((busy & ~replied & ~queue.requests.load()) != 0 && queue.ended.load() == 0) return true;
+    const RingQueue& queue = memory_->queue(index);
+    if (queue.ended.load() == 0 && taken(queue) != 0) return true;
   }
   return false;
 }
@@ -91,11 +96,8 @@ void RingLoop::run(uint32_t index) {
 std::vector<RingLoop::Left> RingLoop::left_by_predecessor() {
   std::vector<Left> left;
   for (uint32_t index = 0; index < memory_->shape().queues; ++index) {
-    RingQueue& queue = memory_->queue(index);
-    const uint64_t replied = queue.replies.load();
-    const uint64_t busy = queue.busy.load();
-    for (uint64_t taken = busy & ~replied & ~queue.requests.load(); taken != 0; taken &= taken - 1) {
-      const Place place{index, static_cast<uint32_t>(std::countr_zero(taken))};
+    for (uint64_t slots = taken(memory_->queue(index)); slots != 0; slots &= slots - 1) {
+      const Place place{index, static_cast<uint32_t>(std::countr_zero(slots))};
       left.push_back([this, place](LedgerIntent* intent) { serve(place, intent, true); });
     }
   }
@@ -147,8 +149,8 @@ std::optional<RingLoop::Place> RingLoop::find(uint64_t unique) {
       memory_->slot(last_served.queue, last_served.slot).unique.load(std::memory_order_relaxed) == unique)
     return Place{last_served.queue, last_served.slot};
   for (uint32_t queue = 0; queue < shape.queues; ++queue) {
-    for (uint64_t busy = memory_->queue(queue).busy.load(); busy != 0; busy &= busy - 1) {
-      const auto slot = static_cast<uint32_t>(std::countr_zero(busy));
+    // Not only busy ones: a request can be taken, and moved to another thread, before the owner has called it busy.
+    for (uint32_t slot = 0; slot < shape.depth; ++slot) {
       if (memory_->slot(queue, slot).unique.load(std::memory_order_relaxed) == unique) return Place{queue, slot};
     }
   }

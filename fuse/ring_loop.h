@@ -1,7 +1,6 @@
 // fuse/ring_loop.h -- serves the requests that a RingOwner puts into memory, and replies there.
 //
-// Each queue has two threads on its CPU. A handler must not wait on them (Origin::of_ring()); it is moved to another thread, where
-// it may, with hold_for_other_thread().
+// Each queue has two threads on its CPU. A handler must not wait on them (Origin::of_ring()): what has to goes on on another thread.
 //
 // Threads: start() once, then stop() once; reply() from any.
 #pragma once
@@ -53,6 +52,8 @@ class RingLoop {
   void serve(Place place, LedgerIntent* intent, bool again);
   std::span<char> build_message(RingSlot& slot);
   std::optional<Place> find(uint64_t unique);
+  // The slots of requests that were taken and have no reply.
+  static uint64_t taken(const RingQueue& queue);
   bool any_taken();
 
   fuse_session* const session_;

@@ -44,6 +44,7 @@ class MemoryVolume {
     options.names.sync_interval = Duration(-1);
     options.persist.threads = 4;
     options.persist.retry_interval_min = std::chrono::milliseconds(10);
+    options.persist.late_effect_max = Duration::zero();  // the bucket in memory finishes what it began
     options.open_store = [this](std::string_view, const auto&) -> Result<std::shared_ptr<ufs::UnderStore>> {
       return std::shared_ptr<ufs::UnderStore>(std::shared_ptr<void>(), &store);
     };

@@ -28,6 +28,7 @@ CrashVolume::CrashVolume(std::string dir, std::shared_ptr<MemUfs> bucket, Time t
   options.persist.threads = 2;
   options.persist.part_bytes = kPartBytes;
   options.persist.retry_interval_min = std::chrono::milliseconds(5);
+  options.persist.late_effect_max = Duration::zero();  // the bucket in memory finishes what it began
   options.persist.retry_interval_max = std::chrono::milliseconds(50);
   options.persist.deadline = std::chrono::milliseconds(200);  // so that it hardly stands back
   options.open_store = [this](std::string_view, const std::map<std::string, std::string>&)
