@@ -102,20 +102,14 @@ void DeviceLoop::serve(std::span<char> message, LedgerIntent* slot) {
     return;
   }
   const Origin origin(ledger_, slot, header.unique);
-  fuse_buf buffer{};
-  buffer.mem = message.data();
-  buffer.size = message.size();
-  fuse_session_process_buf(session_, &buffer);
+  process(session_, message);
 }
 
 thread_local bool DeviceLoop::answers_greeting_ = false;
 
 void DeviceLoop::greet(std::span<char> message) {
-  fuse_buf buffer{};
-  buffer.mem = message.data();
-  buffer.size = message.size();
   answers_greeting_ = true;
-  fuse_session_process_buf(session_, &buffer);
+  process(session_, message);
   answers_greeting_ = false;
   for (Left& left : greeted_()) serve_on_own_thread(std::move(left));
 }

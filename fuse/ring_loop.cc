@@ -135,10 +135,7 @@ void RingLoop::serve(Place place, LedgerIntent* intent, bool again) {
   last_served = {place.queue, place.slot};
   const Origin origin(ledger_, intent, again ? unique | Origin::kSentAgain : unique,
                       again ? Origin::Thread::kMayWait : Origin::Thread::kOfRing);
-  fuse_buf buffer{};
-  buffer.mem = message.data();
-  buffer.size = message.size();
-  fuse_session_process_buf(session_, &buffer);
+  process(session_, message);
 }
 
 // ---- replies

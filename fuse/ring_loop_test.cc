@@ -10,6 +10,7 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -78,10 +79,7 @@ class Server {
       kernel::InHeader header;
       uint32_t major, minor, max_readahead, flags;
     } message{{sizeof message, kernel::kGreeting, 1, 0, 0, 0, 0, 0, 0}, 7, 31, 1 << 17, 0};
-    fuse_buf buffer{};
-    buffer.mem = &message;
-    buffer.size = sizeof message;
-    fuse_session_process_buf(session, &buffer);
+    process(session, std::span(reinterpret_cast<char*>(&message), sizeof message));
   }
 
   std::mutex mutex_;

@@ -468,6 +468,19 @@ Node* directory_of(VolatileDisk::Impl& disk, const Place& place) {
   return s.ok ? disk.find({s.st.st_dev, s.st.st_ino}) : nullptr;
 }
 
+// Below a disk's folder `on_disk` makes the call, under the lock; elsewhere it is made as it is.
+template <typename Call, typename OnDisk>
+int call_at(const Place& place, const Call& call, const OnDisk& on_disk) {
+  if (place.fd < 0) return call();
+  Interposed& interposed = Interposed::get();
+  interposed.announce(place.fd);
+  const std::lock_guard lock(interposed.mutex);
+  VolatileDisk::Impl* const disk = interposed.disk_of(place.fd);
+  if (disk == nullptr) return call();
+  if (disk->killed) return refuse();
+  return on_disk(*disk);
+}
+
 int open_call(int at, const char* path, int flags, mode_t mode) {
   const auto call = [&] { return real::openat(at, path, flags, mode); };
   if (!watching()) return call();
@@ -482,106 +495,83 @@ int open_call(int at, const char* path, int flags, mode_t mode) {
   }
   if ((flags & (O_CREAT | O_TRUNC)) == 0 || (flags & O_TMPFILE) == O_TMPFILE) return call();
   const Place place(at, path);
-  if (place.fd < 0) return call();
-  interposed.announce(place.fd);
-  const std::lock_guard lock(interposed.mutex);
-  VolatileDisk::Impl* const disk = interposed.disk_of(place.fd);
-  if (disk == nullptr) return call();
-  if (disk->killed) return refuse();
-  Node* const directory = directory_of(*disk, place);
-  Node* const before = place.node(*disk);
-  if (before != nullptr && (flags & O_TRUNC) != 0) disk->about_to_truncate(*before, 0);
-  const int fd = call();
-  if (fd >= 0 && before == nullptr) {
-    const StatOf s = stat_of(fd);
-    disk->changes.push_back({{{directory, place.name, disk->adopt(fd, s.st)}}});
-  }
-  return fd;
+  return call_at(place, call, [&](VolatileDisk::Impl& disk) {
+    Node* const directory = directory_of(disk, place);
+    Node* const before = place.node(disk);
+    if (before != nullptr && (flags & O_TRUNC) != 0) disk.about_to_truncate(*before, 0);
+    const int fd = call();
+    if (fd >= 0 && before == nullptr) {
+      const StatOf s = stat_of(fd);
+      disk.changes.push_back({{{directory, place.name, disk.adopt(fd, s.st)}}});
+    }
+    return fd;
+  });
 }
 
 int mkdir_call(int at, const char* path, mode_t mode) {
   const auto call = [&] { return static_cast<int>(::syscall(SYS_mkdirat, at, path, mode)); };
   if (!watching()) return call();
-  Interposed& interposed = Interposed::get();
   const Place place(at, path);
-  if (place.fd < 0) return call();
-  interposed.announce(place.fd);
-  const std::lock_guard lock(interposed.mutex);
-  VolatileDisk::Impl* const disk = interposed.disk_of(place.fd);
-  if (disk == nullptr) return call();
-  if (disk->killed) return refuse();
-  const int result = call();
-  if (result == 0) {
-    const int fd = real::openat(place.fd, place.name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
-    disk->changes.push_back({{{directory_of(*disk, place), place.name, disk->adopt(fd, stat_of(fd).st)}}});
-    ::close(fd);
-  }
-  return result;
+  return call_at(place, call, [&](VolatileDisk::Impl& disk) {
+    const int result = call();
+    if (result == 0) {
+      const int fd = real::openat(place.fd, place.name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0);
+      disk.changes.push_back({{{directory_of(disk, place), place.name, disk.adopt(fd, stat_of(fd).st)}}});
+      ::close(fd);
+    }
+    return result;
+  });
 }
 
 int unlink_call(int at, const char* path, int flags) {
   const auto call = [&] { return static_cast<int>(::syscall(SYS_unlinkat, at, path, flags)); };
   if (!watching()) return call();
-  Interposed& interposed = Interposed::get();
   const Place place(at, path);
-  if (place.fd < 0) return call();
-  interposed.announce(place.fd);
-  const std::lock_guard lock(interposed.mutex);
-  VolatileDisk::Impl* const disk = interposed.disk_of(place.fd);
-  if (disk == nullptr) return call();
-  if (disk->killed) return refuse();
-  const int result = call();
-  if (result == 0) disk->changes.push_back({{{directory_of(*disk, place), place.name, nullptr}}});
-  return result;
+  return call_at(place, call, [&](VolatileDisk::Impl& disk) {
+    const int result = call();
+    if (result == 0) disk.changes.push_back({{{directory_of(disk, place), place.name, nullptr}}});
+    return result;
+  });
 }
 
 int rename_call(int from_at, const char* from, int to_at, const char* to, unsigned flags) {
   const auto call = [&] { return static_cast<int>(::syscall(SYS_renameat2, from_at, from, to_at, to, flags)); };
   if (!watching()) return call();
-  Interposed& interposed = Interposed::get();
   const Place source(from_at, from), target(to_at, to);
-  if (source.fd < 0 || target.fd < 0) return call();
-  interposed.announce(source.fd);
-  const std::lock_guard lock(interposed.mutex);
-  VolatileDisk::Impl* const disk = interposed.disk_of(source.fd);
-  if (disk == nullptr) return call();
-  if (disk->killed) return refuse();
-  Node* const moved = source.node(*disk);
-  Node* const replaced = target.node(*disk);
-  const int result = call();
-  if (result == 0 && moved != replaced) {
-    const bool exchange = (flags & 2) != 0;
-    disk->changes.push_back({{{directory_of(*disk, source), source.name, exchange ? replaced : nullptr},
-                              {directory_of(*disk, target), target.name, moved}}});
-  }
-  return result;
+  if (target.fd < 0) return call();
+  return call_at(source, call, [&](VolatileDisk::Impl& disk) {
+    Node* const moved = source.node(disk);
+    Node* const replaced = target.node(disk);
+    const int result = call();
+    if (result == 0 && moved != replaced) {
+      const bool exchange = (flags & 2) != 0;
+      disk.changes.push_back({{{directory_of(disk, source), source.name, exchange ? replaced : nullptr},
+                               {directory_of(disk, target), target.name, moved}}});
+    }
+    return result;
+  });
 }
 
 int link_call(int from_at, const char* from, int to_at, const char* to, int flags) {
   const auto call = [&] { return static_cast<int>(::syscall(SYS_linkat, from_at, from, to_at, to, flags)); };
   if (!watching()) return call();
-  Interposed& interposed = Interposed::get();
   const Place target(to_at, to);
-  if (target.fd < 0) return call();
-  interposed.announce(target.fd);
-  const std::lock_guard lock(interposed.mutex);
-  VolatileDisk::Impl* const disk = interposed.disk_of(target.fd);
-  if (disk == nullptr) return call();
-  if (disk->killed) return refuse();
-  const int result = call();
-  if (result == 0) {
-    Node* node = target.node(*disk);
-    if (node == nullptr) {
-      // It was made without a name: nothing of it is durable.
-      const int fd = real::openat(target.fd, target.name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
-      const StatOf s = stat_of(fd);
-      node = disk->adopt(fd, s.st);
-      ::close(fd);
-      disk->save_pages(*node, 0, static_cast<uint64_t>(s.st.st_size));
+  return call_at(target, call, [&](VolatileDisk::Impl& disk) {
+    const int result = call();
+    if (result == 0) {
+      Node* node = target.node(disk);
+      if (node == nullptr) {
+        // It was made without a name: nothing of it is durable.
+        const int fd = real::openat(target.fd, target.name.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0);
+        const StatOf s = stat_of(fd);
+        node = disk.adopt(fd, s.st);
+        ::close(fd);
+        disk.save_pages(*node, 0, static_cast<uint64_t>(s.st.st_size));
+      }
+      disk.changes.push_back({{{directory_of(disk, target), target.name, node}}});
     }
-    disk->changes.push_back({{{directory_of(*disk, target), target.name, node}}});
-  }
-  return result;
+    return result;
+  });
 }
 
 template <typename Call>
