@@ -127,7 +127,9 @@ TEST_F(ObjectCopyTest, a_source_that_others_replaced_is_never_copied_as_what_it_
   EXPECT_EQ(head("a").size, 7u);
   volume_.put_object("a", "another one");
   const auto made = copy("a", "b");
-  if (made) EXPECT_EQ(get("b"), "another one");
+  if (made) {
+    EXPECT_EQ(get("b"), "another one");
+  }
   volume_.drain();
   const Strings keys = volume_.keys();
   for (const std::string& key : keys) EXPECT_EQ(stored(key), "another one") << key;
@@ -147,7 +149,9 @@ TEST_F(ObjectCopyTest, a_crash_leaves_a_whole_copy_or_none) {
     bool not_modified = false;
     const auto there = objects().head(name("b"), {}, &not_modified);
     EXPECT_EQ(there.has_value(), std::string_view(point) == "objects.committed") << point;
-    if (there) EXPECT_EQ(get("b"), "content");
+    if (there) {
+      EXPECT_EQ(get("b"), "content");
+    }
   }
 }
 

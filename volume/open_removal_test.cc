@@ -154,7 +154,9 @@ TEST_F(OpenRemoval, what_was_removed_and_erased_while_its_upload_began_is_not_up
     std::atomic<bool> go_on = false;
     {
       ArmedFailpoint wait("persist.lock", [&]() -> Result<void> {
-        if (++reached == 1) EXPECT_TRUE(MemoryVolume::wait([&] { return go_on.load(); }));
+        if (++reached == 1) {
+          EXPECT_TRUE(MemoryVolume::wait([&] { return go_on.load(); }));
+        }
         return {};
       });
       volume_.put(volume_.root(), "a", "text");
