@@ -26,20 +26,24 @@ std::string pid_in(const io::File& file) {
   return pid;
 }
 
-// The process was killed and has not let go of everything yet: it has no memory any more, or SIGKILL waits for it.
+// The process was killed and has not let go of everything yet: its main thread ended before others, it has no memory any more, or
+// SIGKILL waits for it.
 bool is_dying(const std::string& pid) {
   constexpr unsigned long kKilled = 1ul << (SIGKILL - 1);
   std::ifstream status("/proc/" + pid + "/status");
   bool has_memory = false;
   bool killed = false;
   std::string state;
+  long threads = 0;
   for (std::string line; std::getline(status, line);) {
     if (line.starts_with("State:")) state = line.substr(6);
+    if (line.starts_with("Threads:")) threads = std::strtol(line.c_str() + 8, nullptr, 10);
     if (line.starts_with("VmSize:")) has_memory = true;
     if (line.starts_with("SigPnd:") || line.starts_with("ShdPnd:"))
       killed = killed || (std::strtoul(line.c_str() + 7, nullptr, 16) & kKilled) != 0;
   }
-  if (state.empty() || state.find('Z') != std::string::npos || state.find('X') != std::string::npos) return false;
+  if (state.empty() || state.find('X') != std::string::npos) return false;
+  if (state.find('Z') != std::string::npos) return threads > 1;
   return killed || !has_memory;
 }
 
