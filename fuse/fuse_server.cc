@@ -2,8 +2,6 @@
 
 #include <fcntl.h>
 #include <sys/uio.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -41,7 +39,6 @@ constexpr uint64_t kRingDepthMin = 8, kRingDepthMax = RingShape::kDepthMax;
 constexpr uint64_t kRingPayloadMin = 128 << 10;  // attributes and listings need it
 constexpr uint64_t kPageBytes = 4096;
 constexpr uint16_t kBackgroundRequestsMax = 64;
-constexpr Duration kRingStartWait = std::chrono::seconds(1);
 constexpr int32_t kBackingIdsUnknownMax = 256;  // that a process may have been given and died before it wrote them down
 
 std::string session_options() {
@@ -130,6 +127,7 @@ struct FuseServer::Session : KernelCaches {
   void negotiate(fuse_conn_info& connection);
   Result<void> hand_over(Deadline deadline);
   void serve();
+  std::vector<DeviceLoop::Left> take_greeting();
   std::vector<DeviceLoop::Left> start_rings();
   ssize_t reply(int device, std::span<iovec> parts);
   void disconnect();
@@ -163,7 +161,7 @@ struct FuseServer::Session : KernelCaches {
 
   mutable std::mutex mutex;
   std::condition_variable changed;
-  bool negotiated = false;
+  bool greeted = false;  // the kernel took in what was negotiated, and the rings are there
   bool ended = false;
   Features features;
   bool can_expire = false;
@@ -221,8 +219,6 @@ void FuseServer::Session::negotiate(fuse_conn_info& connection) {
     features.io_uring_reason = "the kernel did not offer it";
   }
   ledger.connection().io_uring = features.io_uring;
-  negotiated = true;
-  changed.notify_all();
 }
 
 // Makes the libfuse session of the connection.
@@ -247,7 +243,7 @@ Result<void> FuseServer::Session::connect(io::Descriptor taken_over) {
   operations.session = fuse;
   operations.send = [this](int device, std::span<iovec> parts) { return reply(device, parts); };
   device_loop = std::make_unique<DeviceLoop>(fuse, fd, ledger, operations.waiting, options.threads,
-                                             options.request_bytes_max, [this] { return start_rings(); });
+                                             options.request_bytes_max, [this] { return take_greeting(); });
   return {};
 }
 
@@ -279,15 +275,12 @@ Result<void> FuseServer::Session::start(io::Descriptor taken_over) {
   {
     std::unique_lock lock(mutex);
     const TimePoint until = Deadline::after(options.start_timeout).time();
-    if (!changed.wait_until(lock, until, [this] { return negotiated || ended; })) {
+    if (!changed.wait_until(lock, until, [this] { return greeted || ended; })) {
       return fail(ErrorCode::kTimedOut, "the kernel did not start the mount on " + mount_point);
     }
-    if (!negotiated) return fail(ErrorCode::kIo, "the kernel ended the mount on " + mount_point + " at once");
+    if (!greeted) return fail(ErrorCode::kIo, "the kernel ended the mount on " + mount_point + " at once");
   }
-  // Answered only after the kernel took in what was negotiated.
-  struct stat st {};
-  if (::stat(mount_point.c_str(), &st) != 0) return fail(io::from_errno(errno, "stat", mount_point));
-  device = st.st_dev;
+  TRY_ASSIGN(device, device_mounted_on(mount_point));
   // What does not pass through is served in requests of this size at most; fewer and larger ones cost less.
   set_kernel_read_ahead(device, options.request_bytes_max);
   TRY(settle_passthrough());
@@ -314,19 +307,8 @@ Result<void> FuseServer::Session::settle_passthrough() {
   return fail(ErrorCode::kNotSupported, "fuse.passthrough=on: " + features.passthrough_reason);
 }
 
-// The rings take over some time after the kernel's greeting, or never; a request of our own shows it.
 Result<void> FuseServer::Session::settle_ring() {
-  const Deadline deadline = Deadline::after(kRingStartWait);
-  while (features.io_uring && !operations.ring_used.load() && !deadline.expired()) {
-    struct statvfs space {};
-    (void)::statvfs(mount_point.c_str(), &space);
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
   const std::lock_guard lock(mutex);
-  if (features.io_uring && !operations.ring_used.load()) {
-    features.io_uring = false;
-    features.io_uring_reason = "the rings did not start; see the lines before";
-  }
   if (features.io_uring || options.io_uring != Switch::kOn) return {};
   return fail(ErrorCode::kNotSupported, "fuse.io_uring=on: " + features.io_uring_reason);
 }
@@ -337,6 +319,14 @@ void FuseServer::Session::serve() {
   const std::lock_guard lock(mutex);
   ended = true;
   changed.notify_all();
+}
+
+std::vector<DeviceLoop::Left> FuseServer::Session::take_greeting() {
+  auto left = start_rings();
+  const std::lock_guard lock(mutex);
+  greeted = true;
+  changed.notify_all();
+  return left;
 }
 
 // The greeting was answered: the kernel sends nothing else until the rings that were announced are there.

@@ -43,20 +43,27 @@ std::string unescape(std::string_view text) {
   return plain;
 }
 
-// The file system type of what is mounted on `path`, the topmost one.
-std::optional<std::string> mounted_type(const std::string& path) {
+struct Mounted {
+  std::string type;
+  uint64_t device = 0;  // st_dev
+};
+
+// What is mounted on `path`, the topmost one.
+std::optional<Mounted> mounted_on(const std::string& path) {
   std::ifstream table("/proc/self/mountinfo");
-  std::optional<std::string> type;
+  std::optional<Mounted> topmost;
   for (std::string line; std::getline(table, line);) {
     std::istringstream fields(line);
-    std::string field, target;
-    for (int i = 0; i < 5 && fields >> field; ++i) target = field;
+    std::string id, parent, root, target, field;
+    unsigned major_number = 0, minor_number = 0;
+    char colon = 0;
+    fields >> id >> parent >> major_number >> colon >> minor_number >> root >> target;
     if (unescape(target) != path) continue;
     while (fields >> field && field != "-") {
     }
-    if (fields >> field) type = field;
+    if (fields >> field) topmost = Mounted{.type = field, .device = makedev(major_number, minor_number)};
   }
-  return type;
+  return topmost;
 }
 
 Result<void> run_fusermount(const std::string& path, Unmount how) {
@@ -69,7 +76,7 @@ Result<void> run_fusermount(const std::string& path, Unmount how) {
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return {};
-  if (!mounted_type(path)) return {};
+  if (!mounted_on(path)) return {};
   return fail(ErrorCode::kBusy, "fusermount3 -u " + path + ": in use");
 }
 
@@ -101,15 +108,16 @@ Result<std::string> prepare_mount_point(const std::string& path) {
   std::string target = (fs::canonical(leaf.parent_path(), ignored) / leaf.filename()).string();
   if (ignored) target = leaf.string();
 
-  if (mounted_type(target) == "fuse.weir" && is_dead_mount(target)) TRY(remove_dead_mount(target));
+  if (const auto mounted = mounted_on(target); mounted && mounted->type == "fuse.weir" && is_dead_mount(target))
+    TRY(remove_dead_mount(target));
   struct stat st {};
   if (::stat(target.c_str(), &st) != 0) {
     return fail(io::from_errno(errno, "mount point", target).wrap("it must be an existing, empty directory"));
   }
   if (!S_ISDIR(st.st_mode)) return fail(ErrorCode::kNotDirectory, "mount point " + target + " is not a directory");
   target = fs::canonical(target, ignored).string();
-  if (const auto type = mounted_type(target); type && type->starts_with("fuse")) {
-    return fail(ErrorCode::kBusy, "a file system (" + *type + ") is mounted on " + target +
+  if (const auto mounted = mounted_on(target); mounted && mounted->type.starts_with("fuse")) {
+    return fail(ErrorCode::kBusy, "a file system (" + mounted->type + ") is mounted on " + target +
                                       "; way out: another mount point, or umount " + target);
   }
   if (!fs::is_empty(target, ignored)) {
@@ -128,6 +136,12 @@ Result<void> unmount_path(const std::string& path, Unmount how) {
     case EPERM: return run_fusermount(path, how);
     default: return fail(io::from_errno(errno, "umount", path));
   }
+}
+
+Result<uint64_t> device_mounted_on(const std::string& path) {
+  const auto mounted = mounted_on(path);
+  if (!mounted) return fail(ErrorCode::kNotFound, "nothing is mounted on " + path);
+  return mounted->device;
 }
 
 void abort_connection(uint64_t device) {

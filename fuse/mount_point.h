@@ -17,6 +17,10 @@ enum class Unmount : uint8_t { kIfUnused, kDetach };
 // Errors: kBusy (open files, working directories), kPermission. Success also when nothing is mounted there.
 Result<void> unmount_path(const std::string& path, Unmount how);
 
+// st_dev of what is mounted on the absolute path. The file system itself is not asked: a server that waited for an answer of its own
+// mount could not be killed, as the wait would hold the connection that it waits for.
+Result<uint64_t> device_mounted_on(const std::string& path);
+
 // Cuts the connection of the FUSE mount with this st_dev; every request in flight fails. No-op without the right to.
 void abort_connection(uint64_t device);
 

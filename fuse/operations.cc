@@ -134,7 +134,6 @@ void serve(fuse_req_t req, Operation operation, const Handler& handler) {
   const Invalidator::Serving serving;
   const Request request(req);
   if (!on_ring_thread()) return run(ops, request, operation, start, handler);
-  if (!ops.ring_used.load(std::memory_order_relaxed)) ops.ring_used.store(true, std::memory_order_relaxed);
   const Result<void> result = [&] {
     const NoWait no_wait;
     return handler(request);

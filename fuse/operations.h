@@ -73,7 +73,6 @@ class Operations {
   BackingFiles backing;
   SpecialFiles special_files;
   WaitingThreads waiting;
-  std::atomic<bool> ring_used{false};  // a request came over one
 
  private:
   void undo_torn_appends();

@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstddef>
 #include <fstream>
 
+#include "fuse/statistics.h"
 #include "tests/semantics/mounted_volume.h"
 
 namespace weir::testing {
@@ -42,6 +44,17 @@ TEST_F(MountPoint, that_is_missing_or_a_file_is_refused_by_name) {
   std::ofstream(home / "file") << "x";
   EXPECT_TRUE(failed_with(fuse::FuseServer::mount(volume, {.mount_point = home / "file"}), ErrorCode::kNotDirectory));
   EXPECT_TRUE(failed_with(fuse::FuseServer::mount(volume, {.mount_point = home / "mnt"}), ErrorCode::kBusy));
+}
+
+// A server that waits for itself cannot be killed.
+TEST_F(MountPoint, is_not_asked_by_its_own_server_when_it_starts) {
+  const auto mounted = MountedVolume::start(home_.path(), {});
+  ASSERT_TRUE(mounted.has_value()) << mounted.error().to_string();
+  const fuse::Statistics& statistics = (*mounted)->server().statistics();
+  for (size_t i = 0; i < fuse::kOperations; ++i) {
+    const auto operation = static_cast<fuse::Operation>(i);
+    EXPECT_EQ(statistics.counters(operation).requests, 0u) << fuse::name_of(operation);
+  }
 }
 
 // Semantics 2.2.
