@@ -1,7 +1,6 @@
 #include "fuse/ring_loop.h"
 
 #include <algorithm>
-#include <bit>
 #include <chrono>
 #include <climits>
 #include <cstring>
@@ -18,13 +17,9 @@ namespace {
 constexpr int kThreadsOfQueue = 2;  // one request must not keep the next one waiting
 constexpr auto kIdlePeriod = std::chrono::milliseconds(1);
 
-// The place of the request that the calling thread served last.
-thread_local struct {
-  uint32_t queue = 0;
-  uint32_t slot = 0;
-} last_served;
-
 }  // namespace
+
+thread_local RingLoop::Place RingLoop::last_served_{};
 
 RingLoop::RingLoop(fuse_session* session, std::unique_ptr<RingMemory> memory, Ledger& ledger)
     : session_(session), memory_(std::move(memory)), ledger_(ledger) {}
@@ -49,22 +44,18 @@ void RingLoop::stop() {
   }
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
-  while (any_taken()) std::this_thread::sleep_for(kIdlePeriod);
+  while (!all_taken().empty()) std::this_thread::sleep_for(kIdlePeriod);
 }
 
-uint64_t RingLoop::taken(const RingQueue& queue) {
-  // In this order; see RingMemory.
-  const uint64_t replied = queue.replies.load();
-  const uint64_t busy = queue.busy.load();
-  return busy & ~replied & ~queue.requests.load();
-}
-
-bool RingLoop::any_taken() {
-  for (uint32_t index = 0; index < memory_->shape().queues; ++index) {
-    const RingQueue& queue = memory_->queue(index);
-    if (queue.ended.load() == 0 && taken(queue) != 0) return true;
+std::vector<RingLoop::Place> RingLoop::all_taken() {
+  std::vector<Place> taken;
+  for (uint32_t queue = 0; queue < memory_->shape().queues; ++queue) {
+    if (memory_->queue(queue).ended.load() != 0) continue;
+    for (uint32_t slot = 0; slot < memory_->shape().depth; ++slot) {
+      if (memory_->state(queue, slot).get() == RingSlotState::kTaken) taken.push_back({queue, slot});
+    }
   }
-  return false;
+  return taken;
 }
 
 // ---- requests
@@ -79,28 +70,29 @@ void RingLoop::run(uint32_t index) {
   RingQueue& queue = memory_->queue(index);
   while (!stopping_.load() && queue.ended.load() == 0) {
     const uint32_t made = queue.requests_made.load();
-    const uint64_t requests = queue.requests.load();
-    if (requests == 0) {
+    std::optional<Place> place = take_request(index);
+    if (!place) {
       queue.servers_waiting.fetch_add(1);
-      if (queue.requests.load() == 0 && !stopping_.load()) wait_for_change(queue.requests_made, made);
+      place = take_request(index);  // one that came before the owner could see that somebody waits
+      if (!place && !stopping_.load()) wait_for_change(queue.requests_made, made);
       queue.servers_waiting.fetch_sub(1);
-      continue;
     }
-    const auto slot = static_cast<uint32_t>(std::countr_zero(requests));
-    const uint64_t bit = uint64_t{1} << slot;
-    if ((queue.requests.fetch_and(~bit) & bit) != 0) serve({index, slot}, intent, false);
+    if (place) serve(*place, intent, false);
   }
   ledger_.give_back(intent);
 }
 
+std::optional<RingLoop::Place> RingLoop::take_request(uint32_t queue) {
+  for (uint32_t slot = 0; slot < memory_->shape().depth; ++slot) {
+    RingSlotState& state = memory_->state(queue, slot);
+    if (state.get() == RingSlotState::kRequest && state.take()) return Place{queue, slot};
+  }
+  return std::nullopt;
+}
+
 std::vector<RingLoop::Left> RingLoop::left_by_predecessor() {
   std::vector<Left> left;
-  for (uint32_t index = 0; index < memory_->shape().queues; ++index) {
-    for (uint64_t slots = taken(memory_->queue(index)); slots != 0; slots &= slots - 1) {
-      const Place place{index, static_cast<uint32_t>(std::countr_zero(slots))};
-      left.push_back([this, place](LedgerIntent* intent) { serve(place, intent, true); });
-    }
-  }
+  for (const Place place : all_taken()) left.push_back([this, place](LedgerIntent* intent) { serve(place, intent, true); });
   return left;
 }
 
@@ -130,9 +122,8 @@ std::span<char> RingLoop::build_message(RingSlot& slot) {
 void RingLoop::serve(Place place, LedgerIntent* intent, bool again) {
   RingSlot& slot = memory_->slot(place.queue, place.slot);
   const uint64_t unique = slot.header.commit_id;
-  slot.unique.store(unique);  // a predecessor may have died while it replied
   const std::span<char> message = build_message(slot);
-  last_served = {place.queue, place.slot};
+  last_served_ = place;
   const Origin origin(ledger_, intent, again ? unique | Origin::kSentAgain : unique,
                       again ? Origin::Thread::kMayWait : Origin::Thread::kOfRing);
   process(session_, message);
@@ -140,15 +131,18 @@ void RingLoop::serve(Place place, LedgerIntent* intent, bool again) {
 
 // ---- replies
 
-std::optional<RingLoop::Place> RingLoop::find(uint64_t unique) {
-  const RingShape& shape = memory_->shape();
-  if (last_served.queue < shape.queues && last_served.slot < shape.depth &&
-      memory_->slot(last_served.queue, last_served.slot).unique.load(std::memory_order_relaxed) == unique)
-    return Place{last_served.queue, last_served.slot};
-  for (uint32_t queue = 0; queue < shape.queues; ++queue) {
-    // Not only busy ones: a request can be taken, and moved to another thread, before the owner has called it busy.
-    for (uint32_t slot = 0; slot < shape.depth; ++slot) {
-      if (memory_->slot(queue, slot).unique.load(std::memory_order_relaxed) == unique) return Place{queue, slot};
+bool RingLoop::is_taken(Place place, uint64_t unique) {
+  return memory_->state(place.queue, place.slot).get() == RingSlotState::kTaken &&
+         memory_->slot(place.queue, place.slot).unique.load(std::memory_order_relaxed) == unique;
+}
+
+std::optional<RingLoop::Place> RingLoop::find_taken(uint64_t unique) {
+  if (last_served_.queue < memory_->shape().queues && last_served_.slot < memory_->shape().depth &&
+      is_taken(last_served_, unique))
+    return last_served_;
+  for (uint32_t queue = 0; queue < memory_->shape().queues; ++queue) {
+    for (uint32_t slot = 0; slot < memory_->shape().depth; ++slot) {
+      if (is_taken({queue, slot}, unique)) return Place{queue, slot};
     }
   }
   return std::nullopt;
@@ -158,7 +152,7 @@ bool RingLoop::reply(std::span<const iovec> parts) {
   kernel::OutHeader header;
   std::memcpy(&header, parts[0].iov_base, sizeof header);
   if (header.unique == 0) return false;
-  const auto place = find(header.unique);
+  const auto place = find_taken(header.unique);
   if (!place) return false;
   RingSlot& slot = memory_->slot(place->queue, place->slot);
   RingQueue& queue = memory_->queue(place->queue);
@@ -181,8 +175,7 @@ bool RingLoop::reply(std::span<const iovec> parts) {
   slot.staged_bytes = staged ? static_cast<uint32_t>(bytes) : 0;
   slot.header.payload_bytes = static_cast<uint32_t>(bytes);
   std::memcpy(slot.header.in_out, &header, sizeof header);
-  slot.unique.store(0);
-  queue.replies.fetch_or(uint64_t{1} << place->slot);
+  CHECK(memory_->state(place->queue, place->slot).reply());
   queue.replies_made.fetch_add(1);
   wake(queue.replies_made, 1);
   return true;

@@ -51,10 +51,13 @@ class RingLoop {
   void run(uint32_t queue);
   void serve(Place place, LedgerIntent* intent, bool again);
   std::span<char> build_message(RingSlot& slot);
-  std::optional<Place> find(uint64_t unique);
-  // The slots of requests that were taken and have no reply.
-  static uint64_t taken(const RingQueue& queue);
-  bool any_taken();
+  // The slot of a request that was taken and has no reply.
+  std::optional<Place> find_taken(uint64_t unique);
+  bool is_taken(Place place, uint64_t unique);
+  std::optional<Place> take_request(uint32_t queue);
+  std::vector<Place> all_taken();
+
+  static thread_local Place last_served_;  // by the calling thread
 
   fuse_session* const session_;
   const std::unique_ptr<RingMemory> memory_;

@@ -124,16 +124,15 @@ class RingLoopTest : public ::testing::Test {
     slot.message_bytes.store(0);
     slot.staged_bytes = 0;
     slot.unique.store(unique);
+    ASSERT_TRUE(memory_->state(queue, index).offer());
     RingQueue& ring = memory_->queue(queue);
-    ring.requests.fetch_or(bit(index));
-    ring.busy.fetch_or(bit(index));
     ring.requests_made.fetch_add(1);
     wake(ring.requests_made, 1);
   }
   bool replied(uint32_t queue, uint32_t index) {
     const auto end = std::chrono::steady_clock::now() + kPatience;
     while (std::chrono::steady_clock::now() < end) {
-      if ((memory_->queue(queue).replies.load() & bit(index)) != 0) return true;
+      if (memory_->state(queue, index).get() == RingSlotState::kReplied) return true;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
     return false;
@@ -143,7 +142,6 @@ class RingLoopTest : public ::testing::Test {
     std::memcpy(&header, memory_->slot(queue, index).header.in_out, sizeof header);
     return header;
   }
-  static uint64_t bit(uint32_t index) { return uint64_t{1} << index; }
   static std::string name(std::string_view text) { return std::string(text) + '\0'; }
   static std::string write_of(uint32_t bytes) {
     std::string operation(40, '\0');  // struct fuse_write_in
@@ -198,10 +196,10 @@ TEST_F(RingLoopTest, what_a_predecessor_took_is_served_again_and_the_rest_for_th
     predecessor->stop();
   }
   // It died at the end of this reply, after it had taken another request, and before it took a third.
-  memory_->queue(1).replies.store(0);
-  memory_->slot(1, 3).unique.store(0);
+  RingSlotState& replying = memory_->state(1, 3);
+  ASSERT_TRUE(replying.collect() && replying.offer() && replying.take());
   put(0, 2, 32, kReadSymlink, "", "");
-  memory_->queue(0).requests.fetch_and(~bit(2));
+  ASSERT_TRUE(memory_->state(0, 2).take());
   put(0, 1, 30, kReadSymlink, "", "");
 
   auto loop = make_loop();
@@ -211,8 +209,8 @@ TEST_F(RingLoopTest, what_a_predecessor_took_is_served_again_and_the_rest_for_th
   for (const auto& serve : left) serve(intent);
   EXPECT_EQ(reply(0, 2).unique, 32u);
   EXPECT_EQ(reply(1, 3).unique, 34u);
-  EXPECT_EQ(memory_->queue(0).replies.load(), bit(2));
-  EXPECT_EQ(memory_->queue(1).replies.load(), bit(3));
+  EXPECT_EQ(memory_->state(0, 2).get(), RingSlotState::kReplied);
+  EXPECT_EQ(memory_->state(1, 3).get(), RingSlotState::kReplied);
   loop->start();
   ASSERT_TRUE(replied(0, 1));
   loop->stop();

@@ -1,18 +1,10 @@
 // fuse/ring_memory.h -- memory in which the requests of FUSE over io_uring lie, shared by the process that owns the rings and the
 // one that serves.
 //
-// There is a queue for each CPU, of `depth` slots. A slot belongs to the kernel until a request comes into it, then to the
-// server until it has replied, then to the owner, who hands the reply to the kernel. All steps between owner and server are
-// single stores, so that a server can die between any two of its own: a successor finds every request that has no reply, whole.
-//
-//   owner:  a request came      message_bytes = 0, unique, then its bit of `requests`, then of `busy`
-//   server: takes it            its bit of `requests` goes
-//           keeps the message   the message beside its memory, then message_bytes
-//           replies             the reply, then its bit of `replies`
-//   owner:  takes the reply     its bit of `busy` goes, then of `replies`; the commit
-//
-// Thus a successor that reads `replies`, `busy` and `requests` in this order knows: busy, and in neither of the others, is a request
-// that a predecessor took.
+// There is a queue for each CPU, of `depth` slots. Whose a slot is stands in one word, which each side moves on in a single step
+// (RingSlotState): there is no instant at which either side could die, or be held up, and leave a slot to nobody or to two. What a
+// holder writes into a slot it writes before it gives the slot away; a message is kept (`message_bytes`) before its memory is
+// reused. So a successor of a server finds every request that has no reply, whole.
 //
 // Threads: atomics are for both sides; the rest of a slot is its holder's.
 #pragma once
@@ -30,7 +22,7 @@
 
 namespace weir::fuse {
 
-inline constexpr uint32_t kRingMemoryVersion = 1;
+inline constexpr uint32_t kRingMemoryVersion = 2;
 
 struct RingShape {
   static constexpr uint32_t kDepthMax = 64;
@@ -38,6 +30,32 @@ struct RingShape {
   uint32_t queues = 0;         // one for each CPU that there can be
   uint32_t depth = 0;          // slots of a queue
   uint32_t payload_bytes = 0;  // of a slot; a multiple of the page size
+};
+
+// Whose a slot is. A server that died leaves those that it took as kTaken; its successor serves them again.
+//
+//   kFree  -- owner: offer() -->  kRequest  -- server: take() -->  kTaken  -- server: reply() -->  kReplied  -- owner: collect() -->  kFree
+//
+// Each step is made by one compare-exchange; false: somebody else made it, or it is not the turn of this one.
+class RingSlotState {
+ public:
+  enum Value : uint32_t {
+    kFree,     // the kernel's: a request may come into it
+    kRequest,  // any server's
+    kTaken,    // the server's that took it
+    kReplied,  // the owner's, to hand the reply to the kernel
+  };
+
+  Value get() const { return static_cast<Value>(value_.load()); }
+  bool offer() { return move(kFree, kRequest); }
+  bool take() { return move(kRequest, kTaken); }
+  bool reply() { return move(kTaken, kReplied); }
+  bool collect() { return move(kReplied, kFree); }
+
+ private:
+  bool move(uint32_t from, uint32_t to) { return value_.compare_exchange_strong(from, to); }
+
+  std::atomic<uint32_t> value_;
 };
 
 struct RingSlot {
@@ -57,9 +75,7 @@ struct RingSlot {
 static_assert(sizeof(RingSlot) == 4096);
 
 struct RingQueue {
-  alignas(64) std::atomic<uint64_t> requests;
-  std::atomic<uint64_t> busy;
-  alignas(64) std::atomic<uint64_t> replies;
+  alignas(64) std::array<RingSlotState, RingShape::kDepthMax> states;
   alignas(64) std::atomic<uint32_t> requests_made;  // servers wait for it to move
   std::atomic<uint32_t> servers_waiting;
   alignas(64) std::atomic<uint32_t> replies_made;   // the owner waits for it to move
@@ -79,6 +95,7 @@ class RingMemory {
   const RingShape& shape() const { return shape_; }
   const io::Descriptor& descriptor() const { return descriptor_; }
   RingQueue& queue(uint32_t index) { return queues_[index]; }
+  RingSlotState& state(uint32_t queue, uint32_t index) { return queues_[queue].states[index]; }
   RingSlot& slot(uint32_t queue, uint32_t index) {
     return *reinterpret_cast<RingSlot*>(slots_ + (size_t{queue} * shape_.depth + index) * slot_bytes());
   }

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <bit>
 #include <climits>
 #include <condition_variable>
 #include <cstring>
@@ -128,16 +127,15 @@ class RingOwner::Ring {
   }
 
   void commit_replies() {
-    for (uint64_t replies = queue_.replies.load(); replies != 0; replies &= replies - 1) {
-      const auto index = static_cast<uint32_t>(std::countr_zero(replies));
-      const uint64_t bit = uint64_t{1} << index;
+    for (uint32_t index = 0; index < memory_.shape().depth; ++index) {
+      RingSlotState& state = queue_.states[index];
+      if (state.get() != RingSlotState::kReplied) continue;
       RingSlot& slot = memory_.slot(index_, index);
       if (slot.staged_bytes != 0) {
         std::memcpy(memory_.payload(slot).data(), slot.staged, std::min<size_t>(slot.staged_bytes, sizeof slot.staged));
         slot.staged_bytes = 0;
       }
-      queue_.busy.fetch_and(~bit);
-      queue_.replies.fetch_and(~bit);
+      CHECK(state.collect());
       command(index, kernel::kCommitAndFetch, slot.header.commit_id);
     }
   }
@@ -165,13 +163,11 @@ class RingOwner::Ring {
   }
 
   void take_request(uint32_t index) {
-    const uint64_t bit = uint64_t{1} << index;
     RingSlot& slot = memory_.slot(index_, index);
     slot.message_bytes.store(0);
     slot.staged_bytes = 0;
     slot.unique.store(slot.header.commit_id);
-    queue_.requests.fetch_or(bit);
-    queue_.busy.fetch_or(bit);
+    CHECK(queue_.states[index].offer());
   }
 
   const int device_;
