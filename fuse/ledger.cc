@@ -140,10 +140,11 @@ Result<LedgerFile*> Ledger::add_file(uint64_t opening, uint64_t inode, uint64_t 
   return file;
 }
 
-Result<LedgerDirectory*> Ledger::add_directory(uint64_t opening) {
+Result<LedgerDirectory*> Ledger::add_directory(uint64_t opening, uint64_t inode) {
   LedgerDirectory* const directory = directories_.take();
   if (directory == nullptr) return fail(ErrorCode::kBusy, std::to_string(kDirectoriesMax) + " directories are open");
   directory->opening = opening;
+  directory->inode = inode;
   directory->here = nullptr;
   directory->next_mark = 0;
   for (LedgerDirectory::Mark& mark : directory->marks) mark.offset.store(0, std::memory_order_relaxed);

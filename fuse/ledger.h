@@ -27,7 +27,7 @@
 
 namespace weir::fuse {
 
-inline constexpr uint32_t kLedgerVersion = 2;
+inline constexpr uint32_t kLedgerVersion = 3;
 
 // An open file. `here` is what the process that serves now keeps for it.
 struct LedgerFile {
@@ -57,6 +57,7 @@ struct LedgerDirectory {
 
   std::atomic<uint64_t> handle;
   uint64_t opening;
+  uint64_t inode;
   void* here;
   uint32_t next_mark;
   std::array<Mark, 4> marks;  // more than one: a reply that did not reach the kernel is asked for again
@@ -158,7 +159,7 @@ class Ledger {
 
   // An entry for `what`, with a handle; kBusy when too many are open. `opening` is the request that opens.
   Result<LedgerFile*> add_file(uint64_t opening, uint64_t inode, uint64_t local_file, uint8_t access);
-  Result<LedgerDirectory*> add_directory(uint64_t opening);
+  Result<LedgerDirectory*> add_directory(uint64_t opening, uint64_t inode);
   LedgerFile& file(uint64_t handle) { return *files_.at(index_of(handle)); }
   LedgerDirectory& directory(uint64_t handle) { return *directories_.at(index_of(handle)); }
   // Null when the handle is not open (any more).

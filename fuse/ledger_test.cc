@@ -59,14 +59,14 @@ TEST_F(LedgerTest, a_handle_that_was_closed_is_not_another_one_later) {
 
 TEST_F(LedgerTest, a_new_connection_begins_with_nothing_open) {
   add(11);
-  ASSERT_TRUE(ledger_->add_directory(1).has_value());
+  ASSERT_TRUE(ledger_->add_directory(1, 12).has_value());
   ledger_->connect("/mnt");
   EXPECT_TRUE(ledger_->files().empty());
   EXPECT_TRUE(ledger_->directories().empty());
 }
 
 TEST_F(LedgerTest, the_last_places_of_a_directory_are_kept) {
-  LedgerDirectory* const directory = ledger_->add_directory(1).value();
+  LedgerDirectory* const directory = ledger_->add_directory(1, 12).value();
   for (uint64_t offset = 1; offset <= 6; ++offset) directory->mark(offset, "cursor" + std::to_string(offset));
   directory->mark(7, std::string(LedgerDirectory::kCursorBytesMax + 1, 'x'));
   reopen();

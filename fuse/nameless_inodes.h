@@ -1,7 +1,8 @@
-// fuse/special_files.h -- fifos, sockets and devices that the kernel knows, so that it can ask about one whose last name is gone.
+// fuse/nameless_inodes.h -- attributes of what the kernel may ask about after the volume has given it up with its last name.
 //
-// The kernel opens them without telling. But it holds each inode that it looked up until it says to forget it, and until then
-// their attributes are kept here: while the volume has the inode it is asked, afterwards these answer. They go with the process.
+// Fifos, sockets and devices: the kernel opens them without telling, but it holds each inode that it looked up until it says to
+// forget it. Directories: from their opening to the release. While the volume has the inode it is asked, afterwards what was
+// seen last answers. It goes with the process.
 //
 // Threads: all methods may be called concurrently. Locks: mutex_ is a leaf.
 #pragma once
@@ -18,14 +19,21 @@
 
 namespace weir::fuse {
 
-class SpecialFiles {
+class NamelessInodes {
  public:
   static bool is_special(meta::FileType type);
 
-  // Before the reply that makes the kernel look up one of these once more.
+  // Before the reply that makes the kernel look up one more time what may be a special file.
   void looked_up(const meta::Attributes& attributes);
   // The kernel gave back so many of its lookups, or never got them.
   void forgotten(InodeId inode, uint64_t lookups);
+  // Before the reply that opens a directory, and after its release.
+  void opened(const meta::Attributes& directory);
+  void released(InodeId directory);
+  bool any_open() const { return open_.load(std::memory_order_relaxed) != 0; }
+
+  // What it is like now, should it be one that is kept.
+  void seen(const meta::Attributes& attributes);
   // As last seen, without a name.
   std::optional<meta::Attributes> find(InodeId inode) const;
   // Of what find() gave: nothing when the kernel forgot it meanwhile.
@@ -34,12 +42,18 @@ class SpecialFiles {
  private:
   struct Known {
     uint64_t lookups = 0;
+    uint64_t openings = 0;
     meta::Attributes attributes;
   };
+  using Inodes = std::unordered_map<uint64_t, Known>;
+
+  // Under mutex_.
+  void drop_if_unused(Inodes::iterator known);
 
   std::atomic<size_t> count_ = 0;
+  std::atomic<size_t> open_ = 0;  // directories
   mutable std::mutex mutex_;
-  std::unordered_map<uint64_t, Known> known_;
+  Inodes known_;
 };
 
 }  // namespace weir::fuse

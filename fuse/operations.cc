@@ -234,12 +234,13 @@ fuse_entry_param to_entry(const Entry& entry) {
 
 void reply_entry(const Request& request, const Entry& entry) {
   const fuse_entry_param param = to_entry(entry);
-  SpecialFiles& special = operations_of(request.raw()).special_files;
-  special.looked_up(entry.attributes);
-  if (fuse_reply_entry(request.raw(), &param) != 0) special.forgotten(entry.attributes.inode, 1);
+  NamelessInodes& nameless = operations_of(request.raw()).nameless;
+  nameless.looked_up(entry.attributes);
+  if (fuse_reply_entry(request.raw(), &param) != 0) nameless.forgotten(entry.attributes.inode, 1);
 }
 
 void reply_attributes(const Request& request, const Entry& entry) {
+  if (entry.attributes.type == format::DIRECTORY) operations_of(request.raw()).nameless.seen(entry.attributes);
   const struct stat st = to_stat(entry.attributes);
   fuse_reply_attr(request.raw(), &st, to_seconds(entry.valid_for));
 }
@@ -329,13 +330,13 @@ void lookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
 }
 
 void forget(fuse_req_t req, fuse_ino_t ino, uint64_t lookups) {
-  operations_of(req).special_files.forgotten(InodeId{ino}, lookups);
+  operations_of(req).nameless.forgotten(InodeId{ino}, lookups);
   fuse_reply_none(req);
 }
 
 void forget_multi(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
-  SpecialFiles& special = operations_of(req).special_files;
-  for (const fuse_forget_data& each : std::span(forgets, count)) special.forgotten(InodeId{each.ino}, each.nlookup);
+  NamelessInodes& nameless = operations_of(req).nameless;
+  for (const fuse_forget_data& each : std::span(forgets, count)) nameless.forgotten(InodeId{each.ino}, each.nlookup);
   fuse_reply_none(req);
 }
 
@@ -344,7 +345,7 @@ void get_attributes(fuse_req_t req, fuse_ino_t ino, fuse_file_info*) {
     Operations& ops = operations_of(request.raw());
     auto entry = ops.volume.get_attributes(InodeId{ino});
     if (failed_with(entry, ErrorCode::kNotFound)) {
-      if (auto kept = ops.special_files.find(InodeId{ino})) entry = Entry{*std::move(kept), {}};
+      if (auto kept = ops.nameless.find(InodeId{ino})) entry = Entry{*std::move(kept), {}};
     }
     TRY(looked_up(entry));
     reply_attributes(request, *entry);
@@ -386,7 +387,7 @@ void set_attributes(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int whi
   serve(req, Operation::kSetAttributes, [=](const Request& request) -> Result<void> {
     const auto changed = handler(request);
     if (!failed_with(changed, ErrorCode::kStale)) return changed;
-    const auto kept = operations_of(request.raw()).special_files.change(InodeId{ino}, change, now_ns);
+    const auto kept = operations_of(request.raw()).nameless.change(InodeId{ino}, change, now_ns);
     if (!kept) return changed;
     reply_attributes(request, Entry{*kept, {}});
     return {};
@@ -458,6 +459,12 @@ void make_symlink(fuse_req_t req, const char* target, fuse_ino_t parent, const c
   });
 }
 
+// Of a directory that somebody has open, and that is about to lose its name.
+void see_open_directory(Operations& ops, InodeId parent, const char* name) {
+  if (!ops.nameless.any_open()) return;
+  if (const auto entry = ops.volume.lookup(parent, name)) ops.nameless.seen(entry->attributes);
+}
+
 void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
   serve(req, Operation::kUnlink, [=](const Request& request) -> Result<void> {
     TRY(done_or(operations_of(request.raw()).volume.unlink(InodeId{parent}, name), ErrorCode::kNotFound));
@@ -468,7 +475,9 @@ void unlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
 
 void remove_directory(fuse_req_t req, fuse_ino_t parent, const char* name) {
   serve(req, Operation::kRemoveDirectory, [=](const Request& request) -> Result<void> {
-    TRY(done_or(operations_of(request.raw()).volume.remove_directory(InodeId{parent}, name), ErrorCode::kNotFound));
+    Operations& ops = operations_of(request.raw());
+    see_open_directory(ops, InodeId{parent}, name);
+    TRY(done_or(ops.volume.remove_directory(InodeId{parent}, name), ErrorCode::kNotFound));
     request.done();
     return {};
   });
@@ -506,6 +515,7 @@ void rename(fuse_req_t req, fuse_ino_t parent, const char* name, fuse_ino_t new_
         return {};
       }
     }
+    if (mode == meta::RenameMode::kReplace) see_open_directory(operations_of(request.raw()), InodeId{new_parent}, new_name);
     const Result<void> renamed = volume.rename(InodeId{parent}, name, InodeId{new_parent}, new_name, mode);
     // rename(2) into the own subtree is EINVAL.
     if (failed_with(renamed, ErrorCode::kLoop)) return fail(ErrorCode::kInvalid);
@@ -780,16 +790,19 @@ DirectoryHandle& handle_of(const LedgerDirectory& directory) { return *static_ca
 
 void close_directory(Operations& ops, LedgerDirectory& directory) {
   const std::unique_ptr<DirectoryHandle> handle(&handle_of(directory));
+  ops.nameless.released(InodeId(directory.inode));
   ops.ledger.remove(directory);
 }
 
-void open_directory(fuse_req_t req, fuse_ino_t, fuse_file_info* info_in) {
-  serve(req, Operation::kOpenDirectory, [info = *info_in](const Request& request) -> Result<void> {
+void open_directory(fuse_req_t req, fuse_ino_t ino, fuse_file_info* info_in) {
+  serve(req, Operation::kOpenDirectory, [ino, info = *info_in](const Request& request) -> Result<void> {
     Operations& ops = operations_of(request.raw());
     LedgerDirectory* directory = ops.directory_opened_before(request_number());
     if (directory == nullptr) {
-      TRY_ASSIGN(directory, ops.ledger.add_directory(request_number()));
+      TRY_ASSIGN(const Entry entry, looked_up(ops.volume.get_attributes(InodeId{ino})));
+      TRY_ASSIGN(directory, ops.ledger.add_directory(request_number(), ino));
       directory->here = new DirectoryHandle;
+      ops.nameless.opened(entry.attributes);
     }
     fuse_file_info out = info;
     out.fh = directory->handle.load(std::memory_order_relaxed);
@@ -859,14 +872,14 @@ Result<void> read_entries(const Request& request, InodeId directory, size_t size
     LedgerDirectory& entry_of_directory = operations_of(request.raw()).ledger.directory(fh);
     uint64_t end = 0;
     std::string end_cursor;
-    SpecialFiles& special = operations_of(request.raw()).special_files;
+    NamelessInodes& nameless = operations_of(request.raw()).nameless;
     TRY(handle_of(entry_of_directory).read(
         offset - kDots, reply.entries_max(),
         [&](std::string_view after, size_t entries_max) {
           return volume.read_directory(directory, after, entries_max, with_attributes);
         },
         [&](const volume::DirectoryEntryPlus& found, uint64_t next) {
-          if (found.plus) special.looked_up(found.plus->attributes);
+          if (found.plus) nameless.looked_up(found.plus->attributes);
           const fuse_entry_param entry = found.plus ? to_entry(*found.plus)
                                                     : bare_entry(found.entry.inode, type_bits(found.entry.type));
           const auto taken = reply.add(request.raw(), found.entry.name.c_str(), entry, next + kDots);
@@ -874,7 +887,7 @@ Result<void> read_entries(const Request& request, InodeId directory, size_t size
             end = next;
             end_cursor = found.entry.cursor;
           } else if (found.plus) {
-            special.forgotten(found.plus->attributes.inode, 1);
+            nameless.forgotten(found.plus->attributes.inode, 1);
           }
           return taken;
         }));
@@ -1079,6 +1092,7 @@ void Operations::take_over() {
       if (offset != 0) places.emplace_back(offset, std::string(mark.cursor, mark.cursor_bytes));
     }
     directory->here = new DirectoryHandle(std::move(places));
+    if (const auto entry = volume.get_attributes(InodeId(directory->inode))) nameless.opened(entry->attributes);
     if (directory->opening != 0) directories_before_[directory->opening] = directory;
   }
   undo_torn_appends();

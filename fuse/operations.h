@@ -1,7 +1,7 @@
 // fuse/operations.h -- the kernel's requests: decode, call the volume, reply.
 //
 // A node id is an inode number, never reused, so its generation is 0; the volume keeps nothing for a node that the kernel
-// knows, so FORGET has nothing to do.
+// knows, so FORGET matters to NamelessInodes alone.
 //
 // Threads: handlers run concurrently, on the threads of DeviceLoop and RingLoop or, when those must not wait, on WaitingThreads.
 #pragma once
@@ -20,7 +20,7 @@
 #include "fuse/backing_files.h"
 #include "fuse/fuse_api.h"
 #include "fuse/ledger.h"
-#include "fuse/special_files.h"
+#include "fuse/nameless_inodes.h"
 #include "fuse/statistics.h"
 #include "volume/volume.h"
 
@@ -71,7 +71,7 @@ class Operations {
   const Duration absent_valid_for;
   const Init init;
   BackingFiles backing;
-  SpecialFiles special_files;
+  NamelessInodes nameless;
   WaitingThreads waiting;
 
  private:

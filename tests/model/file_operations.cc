@@ -426,9 +426,8 @@ std::string FileOperator::open(const Operation& op) {
   if (slot < 0) return failed();
   struct stat st {};
   const std::string result = ::fstat(slot, &st) == 0 ? attributes(st) : failed();
-  // Their end as an inode is another than a file's: a fifo's opening is told to nobody, and an open directory that was removed
-  // answers ESTALE on the mount.
-  if (is_fifo(slot) || S_ISDIR(st.st_mode)) ::close(std::exchange(slot, -1));
+  // Its end as an inode is another than a file's: nobody tells the daemon who has it open.
+  if (is_fifo(slot)) ::close(std::exchange(slot, -1));
   return result;
 }
 

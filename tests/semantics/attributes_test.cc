@@ -1,7 +1,9 @@
 // What programs may expect of modes, owners, ACLs, times, extended attributes, locks and directories: plain system calls, with every
 // way of talking to the kernel.
+#include <fcntl.h>
 #include <grp.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
 
@@ -405,6 +407,37 @@ TEST_P(LargeDirectory, of_a_hundred_thousand_entries_is_listed_whole) {
   const auto names = list("large");
   EXPECT_EQ(static_cast<size_t>(kEntries), names.size());
   EXPECT_EQ(static_cast<size_t>(kEntries), std::set<std::string>(names.begin(), names.end()).size());
+}
+
+// Semantics 1.17.
+TEST_P(Attributes, a_removed_directory_that_is_open_is_asked_and_changed_through_its_descriptor) {
+  for (const char* name : {"removed", "replaced", "in_a_tree"}) ASSERT_WORKS(::mkdir(at(name).c_str(), 0750));
+  ASSERT_WORKS(::mkdir(at("other").c_str(), 0700));
+  const Descriptor removed(at("removed"), O_RDONLY | O_DIRECTORY);
+  const Descriptor replaced(at("replaced"), O_RDONLY | O_DIRECTORY);
+  const Descriptor in_a_tree(at("in_a_tree"), O_RDONLY | O_DIRECTORY);
+  for (const char* name : {"removed", "replaced", "in_a_tree"}) ASSERT_WORKS(::chmod(at(name).c_str(), 0710));
+  ASSERT_WORKS(::rmdir(at("removed").c_str()));
+  ASSERT_WORKS(::rename(at("other").c_str(), at("replaced").c_str()));
+  const auto root = mounted_->volume().resolve("/s3");
+  ASSERT_TRUE(root.has_value());
+  ASSERT_TRUE(mounted_->volume().remove_tree(*root, "in_a_tree").has_value());
+  for (const int fd : {int{removed}, int{replaced}, int{in_a_tree}}) {
+    // The file system is asked, whatever the kernel remembers.
+    const auto ask = [fd] {
+      struct statx st {};
+      EXPECT_EQ(0, ::statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st)) << strerror(errno);
+      return st;
+    };
+    EXPECT_EQ(S_IFDIR | 0710, ask().stx_mode);
+    ASSERT_WORKS(::fchmod(fd, 0700));
+    EXPECT_EQ(S_IFDIR | 0700, ask().stx_mode);
+    ASSERT_WORKS(::fsync(fd));
+    if (fd == in_a_tree) continue;  // its end comes behind the call
+    EXPECT_EQ(0u, ask().stx_nlink);
+    EXPECT_FAILS(ENOENT, ::mkdirat(fd, "new", 0755));
+  }
+  EXPECT_EQ(0700u, mode_of("replaced"));
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryWay, Attributes, kEveryWay, name_of_param);
