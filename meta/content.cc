@@ -5,16 +5,6 @@
 #include "meta/operation.h"
 
 namespace weir::meta {
-namespace {
-
-format::QueueClass class_for(WritePolicy policy, Urgency urgency) {
-  const bool waited_for = urgency == Urgency::kUrgent || policy == WritePolicy::kWriteThrough ||
-                          policy == WritePolicy::kNoCache;
-  return waited_for ? format::URGENT : format::ORDINARY;
-}
-
-}  // namespace
-
 Result<WritePolicy> Namespace::policy_of(Tables& tables, const Inode& inode) const {
   return tables.policy_of(inode, *rules());
 }
@@ -76,7 +66,7 @@ Result<Namespace::Committed> Namespace::commit_content(InodeId inode, const Cont
         WritePolicy policy = WritePolicy::kWriteBack;
         if (record.links() != 0 && !record.quarantined()) {
           TRY_ASSIGN(policy, policy_of(tables, record));
-          tables.requeue(record, policy, class_for(policy, urgency));
+          tables.requeue(record, policy, queue_class_for(policy, urgency));
         }
         tables.put_inode(record);
         return Committed{std::move(record), policy};

@@ -51,15 +51,14 @@ Result<bool> Namespace::link(InodeId inode, InodeId parent, std::string_view nam
     tables.put_inode(record);
 
     TRY_ASSIGN(const WritePolicy policy, tables.policy_of(record, *rules));
-    const bool must_persist = policy == WritePolicy::kWriteThrough || policy == WritePolicy::kNoCache;
     const bool committed = record.has_home() || !record.claimed_key().empty() ||
                            record.queued() != format::NOT_QUEUED || record.transient();
     if (committed && !record.quarantined()) {
-      if (!fully_persisted(record)) tables.requeue(record, policy, must_persist ? format::URGENT : format::ORDINARY);
+      if (!fully_persisted(record)) tables.requeue(record, policy, queue_class_for(policy));
       tables.put_inode(record);
       if (content_persisted(record)) TRY(tables.requeue_further_names(record));
     }
-    return must_persist && committed && !content_persisted(record);
+    return persists_first(policy) && committed && !content_persisted(record);
   });
 }
 

@@ -23,8 +23,7 @@ Result<bool> move_entry(Tables& tables, Inode inode, const Entry& from, const En
   tables.move_name(record, to.parent, to.name);
 
   TRY_ASSIGN(const WritePolicy policy, tables.policy_of(record, rules));
-  const bool must_persist = policy == WritePolicy::kWriteThrough || policy == WritePolicy::kNoCache;
-  const auto queue_class = must_persist ? format::URGENT : format::ORDINARY;
+  const auto queue_class = queue_class_for(policy);
   if (is_further_name(record)) {
     // Content that waits may wait for another reason now.
     const bool content_waits =
@@ -35,7 +34,7 @@ Result<bool> move_entry(Tables& tables, Inode inode, const Entry& from, const En
     }
     if (wants_object(record)) tables.requeue(record, policy, queue_class);
     tables.put_inode(record);
-    return must_persist && content_waits;
+    return persists_first(policy) && content_waits;
   }
   const bool waiting = wants_object(record);
   if (waiting) tables.requeue(record, policy, queue_class);
@@ -44,7 +43,7 @@ Result<bool> move_entry(Tables& tables, Inode inode, const Entry& from, const En
     TRY(tables.redirect_lower(record, place));
   }
   tables.put_inode(record);
-  return must_persist && (waiting ? !content_persisted(record) : is_directory(record));
+  return persists_first(policy) && (waiting ? !content_persisted(record) : is_directory(record));
 }
 
 }  // namespace weir::meta

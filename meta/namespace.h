@@ -87,9 +87,6 @@ struct ContentCommit {
   bool synced = false;
 };
 
-// Whether the caller waits for the upload (fsync, WRITE_THROUGH).
-enum class Urgency : uint8_t { kOrdinary, kUrgent };
-
 struct WriteMarkState {
   InodeId inode{};
   LocalFileId local_file{};

@@ -254,9 +254,7 @@ Result<ObjectCommitted> ObjectNamespace::put(std::string_view bucket, std::strin
         // Written now: the walk to the path must see this record.
         tables.put_inode(inode);
         TRY_ASSIGN(committed.policy, tables.policy_of(inode, *rules));
-        const bool waits = put.urgency == Urgency::kUrgent || committed.policy == WritePolicy::kWriteThrough ||
-                           committed.policy == WritePolicy::kNoCache;
-        tables.requeue(inode, committed.policy, waits ? format::URGENT : format::ORDINARY);
+        tables.requeue(inode, committed.policy, queue_class_for(committed.policy, put.urgency));
         tables.put_inode(inode);
         committed.inode = std::move(inode);
         return committed;

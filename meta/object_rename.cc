@@ -18,10 +18,9 @@ Result<bool> place_changed(Tables& tables, Inode& inode, const PathRules& rules)
   // Written now: the walk to the new path must see this record.
   tables.put_inode(inode);
   TRY_ASSIGN(const WritePolicy policy, tables.policy_of(inode, rules));
-  const bool must_persist = policy == WritePolicy::kWriteThrough || policy == WritePolicy::kNoCache;
-  if (wants_object(inode)) tables.requeue(inode, policy, must_persist ? format::URGENT : format::ORDINARY);
+  if (wants_object(inode)) tables.requeue(inode, policy, queue_class_for(policy));
   tables.put_inode(inode);
-  return must_persist && wants_object(inode) && !content_persisted(inode);
+  return persists_first(policy) && wants_object(inode) && !content_persisted(inode);
 }
 
 }  // namespace

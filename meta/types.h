@@ -140,5 +140,15 @@ struct Unlinked {
 
 enum class WritePolicy : uint8_t { kWriteThrough, kWriteBack, kTransient, kNoCache };
 std::string_view name_of(WritePolicy policy);  // "WRITE_THROUGH", ...
+// A call that writes under it returns when what it wrote is persisted.
+inline bool persists_first(WritePolicy policy) {
+  return policy == WritePolicy::kWriteThrough || policy == WritePolicy::kNoCache;
+}
+
+// Whether the caller waits for the upload, whatever the policy (fsync).
+enum class Urgency : uint8_t { kOrdinary, kUrgent };
+inline format::QueueClass queue_class_for(WritePolicy policy, Urgency urgency = Urgency::kOrdinary) {
+  return urgency == Urgency::kUrgent || persists_first(policy) ? format::URGENT : format::ORDINARY;
+}
 
 }  // namespace weir::meta

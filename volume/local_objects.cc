@@ -41,10 +41,6 @@ bool same_object(const meta::Inode& a, const meta::Inode& b) {
          a.home().etag() == b.home().etag();
 }
 
-bool persists_first(meta::WritePolicy policy) {
-  return policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
-}
-
 }  // namespace
 
 NewFile::NewFile(LocalObjects& objects, std::shared_ptr<pages::LocalFile> local)
@@ -268,7 +264,7 @@ bool LocalObjects::is_being_filled(LocalFileId local_file) const {
 Result<void> LocalObjects::check_wait(const ObjectName& name, ObjectDurability durability) const {
   if (!NoWait::active()) return {};
   const bool waits = durability == ObjectDurability::kPersist ||
-                     persists_first(parts_.names.rules()->policy("/" + name.bucket + "/" + name.key));
+                     meta::persists_first(parts_.names.rules()->policy("/" + name.bucket + "/" + name.key));
   return waits ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
 }
 
@@ -322,7 +318,7 @@ Result<Object> LocalObjects::commit_put(const ObjectName& name, const meta::Obje
   if (committed->inode.shadow()) shadows_found();
   TRY(failpoint("objects.committed"));
   announce(committed->changed);
-  const bool waits = durability == ObjectDurability::kPersist || persists_first(committed->policy);
+  const bool waits = durability == ObjectDurability::kPersist || meta::persists_first(committed->policy);
   parts_.persister.wake_for_files(waits ? meta::Urgency::kUrgent : meta::Urgency::kOrdinary);
   if (waits && committed->policy != meta::WritePolicy::kTransient) {
     TRY(parts_.persister.wait_persisted(InodeId(committed->inode.id()), Generation(committed->inode.generation()),

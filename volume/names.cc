@@ -17,10 +17,6 @@ std::string join(std::string_view directory, std::string_view name) {
   return path;
 }
 
-bool waits(meta::WritePolicy policy) {
-  return policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
-}
-
 }  // namespace
 
 Duration LocalVolume::valid_for() const {
@@ -284,17 +280,17 @@ Result<void> LocalVolume::remove_tree(InodeId parent, std::string_view name) {
   return {};
 }
 
-bool LocalVolume::waits_for_persist(std::string_view path) const { return waits(names_->rules()->policy(path)); }
+bool LocalVolume::waits_for_persist(std::string_view path) const { return meta::persists_first(names_->rules()->policy(path)); }
 
 Result<void> LocalVolume::check_wait(InodeId parent, std::string_view name, const meta::Inode* inode) {
   if (!NoWait::active()) return {};
   if (const auto uniform = names_->rules()->uniform_policy())
-    return waits(*uniform) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
+    return meta::persists_first(*uniform) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
   TRY_ASSIGN(const std::string directory, names_->path_of(parent));
   if (waits_for_persist(join(directory, name))) return fail(ErrorCode::kWouldWait);
   if (inode == nullptr || inode->links() <= 1 || meta::is_directory(*inode)) return {};
   TRY_ASSIGN(const auto policy, names_->policy(*inode));
-  return waits(policy) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
+  return meta::persists_first(policy) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
 }
 
 Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,

@@ -223,8 +223,7 @@ Result<void> OpenFiles::resume_writing(OpenInode& open, const meta::WriteMarkSta
                                    : OpenInode::Known{mark.before.size, mark.before.mtime_ns, mark.before.ctime_ns};
   if (open.unlinked || meta::content_persisted(inode)) return {};
   TRY_ASSIGN(const meta::WritePolicy policy, names_.policy(inode));
-  const bool waits = policy == meta::WritePolicy::kWriteThrough || policy == meta::WritePolicy::kNoCache;
-  if (waits && committed.changed) open.persist_due = Generation(inode.generation());
+  if (meta::persists_first(policy) && committed.changed) open.persist_due = Generation(inode.generation());
   return {};
 }
 
@@ -594,9 +593,7 @@ Result<bool> OpenFiles::commit(OpenInode& open, meta::Urgency urgency, kv::Durab
   open.commit_due = false;
   open.committed = true;
   open.generation = committed->inode.generation();
-  const bool waits = committed->policy == meta::WritePolicy::kWriteThrough ||
-                     committed->policy == meta::WritePolicy::kNoCache;
-  open.persist_due = Generation(waits ? committed->inode.generation() : 0);
+  open.persist_due = Generation(meta::persists_first(committed->policy) ? committed->inode.generation() : 0);
   pages_.account(open.content->id());
   return true;
 }
