@@ -7,51 +7,23 @@
 #include <limits>
 
 #include "format/keys.h"
-#include "kv/mem_kv.h"
 #include "kv/run_txn.h"
-#include "meta/namespace.h"
+#include "meta/namespace_fixture.h"
 #include "meta/repair.h"
 
 namespace weir::meta {
 namespace {
 
-constexpr Caller kCaller{.uid = 1000, .gid = 100};
-
-class CheckTest : public ::testing::Test {
+class CheckTest : public NamespaceFixture {
  protected:
   void SetUp() override {
-    names_ = *Namespace::open(kv_, system_clock(), {.sync_interval = Duration(-1)}, "vol1");
-    const auto mount = names_->add_mount("s3", "mem:///", {});
-    mount_ = MountId(mount->id());
-    root_ = InodeId(mount->directory());
-    format::Lower lower;
-    lower.set_mount(mount_.value());
-    ASSERT_TRUE(names_->set_listed(root_, lower, 1).has_value());
-    directory_ = InodeId(names_->make_directory(root_, "d", 0755, kCaller)->id());
+    NamespaceFixture::SetUp();
+    directory_ = make_directory(root_, "d");
     persisted_ = make_file(directory_, "persisted");
     persist(directory_);
     persist(persisted_);
     waiting_ = make_file(directory_, "waiting");
     ASSERT_EQ(kinds(), std::vector<std::string>{});
-  }
-
-  InodeId make_file(InodeId parent, std::string_view name) {
-    const InodeId id(names_->create_file(parent, name, 0644, kCaller, *names_->new_local_file_id())->id());
-    EXPECT_TRUE(names_->commit_content(id, {.size = 3, .mtime_ns = 5, .ctime_ns = 7}, Urgency::kOrdinary,
-                                       kv::Durability::kWritten).has_value());
-    EXPECT_TRUE(names_->end_writes({{.inode = id}}).has_value());
-    return id;
-  }
-  void persist(InodeId inode) {
-    const auto claim = names_->claim(inode);
-    ASSERT_TRUE(claim.has_value());
-    ASSERT_TRUE(names_->commit_persisted(inode, {.mount = claim->mount,
-                                                 .key = claim->key,
-                                                 .etag = "e",
-                                                 .size = claim->inode.size(),
-                                                 .generation = claim->inode.generation(),
-                                                 .attributes_version = claim->inode.attributes_version()})
-                    .has_value());
   }
 
   void damage(const std::function<void(kv::Txn&)>& body) {
@@ -113,17 +85,13 @@ class CheckTest : public ::testing::Test {
   }
   std::string path_of(InodeId inode) { return names_->path_of(inode).value_or("none"); }
 
-  kv::MemKv kv_;
-  std::unique_ptr<Namespace> names_;
-  InodeId root_{};
-  MountId mount_{};
   InodeId directory_{};
   InodeId persisted_{};
   InodeId waiting_{};
 };
 
 TEST_F(CheckTest, a_volume_that_went_through_everything_is_clean) {
-  const InodeId moved(names_->make_directory(root_, "moved", 0755, kCaller)->id());
+  const InodeId moved = make_directory(root_, "moved");
   const InodeId below = make_file(moved, "below");
   persist(moved);
   persist(below);
@@ -361,7 +329,7 @@ TEST_F(CheckTest, attributes_of_nothing_and_wrong_sums_are_named) {
 }
 
 TEST_F(CheckTest, claims_and_walks_miss_each_other) {
-  const InodeId moved(names_->make_directory(root_, "moved", 0755, kCaller)->id());
+  const InodeId moved = make_directory(root_, "moved");
   persist(moved);
   ASSERT_TRUE(names_->rename(root_, "moved", root_, "there", RenameMode::kReplace, InUse::kNo).has_value());
   damage([&](kv::Txn& txn) {

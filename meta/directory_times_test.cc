@@ -35,7 +35,7 @@ class DirectoryTimes : public NamespaceTest {
 };
 
 TEST_F(DirectoryTimes, a_directory_whose_entries_changed_is_queued_once) {
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId d = make_directory(root_, "d");
   persist_directory(d);
   settle_all();
   for (const char* name : {"a", "b", "c"}) ASSERT_TRUE(names_->make_symlink(d, name, "x", kCaller).has_value());
@@ -48,7 +48,7 @@ TEST_F(DirectoryTimes, a_directory_whose_entries_changed_is_queued_once) {
 }
 
 TEST_F(DirectoryTimes, what_changed_since_it_was_looked_at_stays) {
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId d = make_directory(root_, "d");
   persist_directory(d);
   settle_all();
   ASSERT_TRUE(names_->make_symlink(d, "a", "x", kCaller).has_value());
@@ -61,7 +61,7 @@ TEST_F(DirectoryTimes, what_changed_since_it_was_looked_at_stays) {
 }
 
 TEST_F(DirectoryTimes, an_object_that_says_them_is_not_written_again) {
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId d = make_directory(root_, "d");
   ASSERT_TRUE(names_->make_symlink(d, "a", "x", kCaller).has_value());
   ASSERT_TRUE(names_->settle_directory_time(changed().back()).has_value());
   EXPECT_EQ(changed_ids(), (std::vector<InodeId>{root_, d})) << "it has still to get an object";
@@ -82,7 +82,7 @@ TEST_F(DirectoryTimes, a_directory_without_an_object_gets_none) {
 }
 
 TEST_F(DirectoryTimes, a_removed_directory_leaves_no_row) {
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId d = make_directory(root_, "d");
   ASSERT_TRUE(names_->make_symlink(d, "a", "x", kCaller).has_value());
   ASSERT_TRUE(names_->unlink(d, "a", InUse::kNo).has_value());
   ASSERT_TRUE(names_->remove_directory(root_, "d", InUse::kNo).has_value());

@@ -51,7 +51,7 @@ class LinkTest : public NamespaceTest {
 };
 
 TEST_F(LinkTest, both_names_lead_to_one_inode) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   const Inode linked = link(file, root_, "b");
   EXPECT_EQ(linked.id(), file.value());
   EXPECT_EQ(inode_of("a"), file);
@@ -62,8 +62,8 @@ TEST_F(LinkTest, both_names_lead_to_one_inode) {
 }
 
 TEST_F(LinkTest, is_refused_where_a_local_file_system_refuses_it) {
-  const InodeId file(make_file(root_, "a").id());
-  const InodeId directory(make_directory(root_, "d").id());
+  const InodeId file = make_file(root_, "a");
+  const InodeId directory = make_directory(root_, "d");
   EXPECT_TRUE(failed_with(names_->link(directory, root_, "x"), ErrorCode::kPermission));
   EXPECT_TRUE(failed_with(names_->link(file, root_, "a"), ErrorCode::kExists));
   EXPECT_TRUE(failed_with(names_->link(file, root_, "d"), ErrorCode::kExists));
@@ -77,7 +77,7 @@ TEST_F(LinkTest, is_refused_where_a_local_file_system_refuses_it) {
 }
 
 TEST_F(LinkTest, an_inode_without_a_name_gets_none_again) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   ASSERT_TRUE(names_->unlink(root_, "a", InUse::kYes).has_value());
   ASSERT_TRUE(names_->unlink(root_, "b", InUse::kYes).has_value());
@@ -87,7 +87,7 @@ TEST_F(LinkTest, an_inode_without_a_name_gets_none_again) {
 }
 
 TEST_F(LinkTest, there_is_a_most_of_names) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   for (uint32_t i = 1; i < kLinksMax; ++i) link(file, root_, "n" + std::to_string(i));
   EXPECT_TRUE(failed_with(names_->link(file, root_, "x"), ErrorCode::kTooManyLinks));
   EXPECT_EQ(names_->load(file)->links(), kLinksMax);
@@ -98,7 +98,7 @@ TEST_F(LinkTest, there_is_a_most_of_names) {
 }
 
 TEST_F(LinkTest, each_name_is_persisted_after_the_content) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   EXPECT_EQ(queue(), std::vector<InodeId>{file});
   EXPECT_EQ(usage().dirty_bytes, 3u);
@@ -117,7 +117,7 @@ TEST_F(LinkTest, each_name_is_persisted_after_the_content) {
 }
 
 TEST_F(LinkTest, of_a_persisted_file_marks_its_object_and_copies_it) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   persist(file);
   link(file, root_, "b");
   EXPECT_EQ(queue().size(), 2u);
@@ -130,7 +130,7 @@ TEST_F(LinkTest, of_a_persisted_file_marks_its_object_and_copies_it) {
 }
 
 TEST_F(LinkTest, a_commit_makes_the_objects_of_all_names_stale) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   ASSERT_TRUE(begin_write(file).has_value());
@@ -143,7 +143,7 @@ TEST_F(LinkTest, a_commit_makes_the_objects_of_all_names_stale) {
 }
 
 TEST_F(LinkTest, an_opening_that_wrote_nothing_leaves_all_objects_as_they_are) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   ASSERT_TRUE(begin_write(file).has_value());
@@ -153,7 +153,7 @@ TEST_F(LinkTest, an_opening_that_wrote_nothing_leaves_all_objects_as_they_are) {
 }
 
 TEST_F(LinkTest, a_name_that_moved_while_the_file_was_open_follows_when_it_closes_unchanged) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   ASSERT_TRUE(begin_write(file).has_value());
@@ -167,7 +167,7 @@ TEST_F(LinkTest, a_name_that_moved_while_the_file_was_open_follows_when_it_close
 }
 
 TEST_F(LinkTest, attributes_reach_the_objects_of_all_names) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   ASSERT_TRUE(names_->set_attributes(file, {.permissions = 0600}).has_value());
@@ -177,7 +177,7 @@ TEST_F(LinkTest, attributes_reach_the_objects_of_all_names) {
 }
 
 TEST_F(LinkTest, a_further_name_goes_with_its_object) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   const Unlinked unlinked = unlink(root_, "b");
@@ -190,7 +190,7 @@ TEST_F(LinkTest, a_further_name_goes_with_its_object) {
 }
 
 TEST_F(LinkTest, the_first_name_goes_and_the_object_of_a_further_one_serves) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   link(file, root_, "c");
   persist_all();
@@ -207,7 +207,7 @@ TEST_F(LinkTest, the_first_name_goes_and_the_object_of_a_further_one_serves) {
 }
 
 TEST_F(LinkTest, the_first_name_goes_before_a_further_one_has_an_object) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   persist(file);
   link(file, root_, "b");
   unlink(root_, "a");
@@ -219,7 +219,7 @@ TEST_F(LinkTest, the_first_name_goes_before_a_further_one_has_an_object) {
 }
 
 TEST_F(LinkTest, the_first_name_goes_while_a_write_to_a_further_ones_object_is_under_way) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   const InodeId further(record_of("b").id());
@@ -238,7 +238,7 @@ TEST_F(LinkTest, the_first_name_goes_while_a_write_to_a_further_ones_object_is_u
 }
 
 TEST_F(LinkTest, the_first_name_goes_while_content_waits) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   unlink(root_, "a");
   EXPECT_EQ(queue(), std::vector<InodeId>{file});
@@ -249,7 +249,7 @@ TEST_F(LinkTest, the_first_name_goes_while_content_waits) {
 }
 
 TEST_F(LinkTest, renaming_one_name_over_another_of_the_same_file_does_nothing) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   rename("a", "b");
   rename("a", "b", RenameMode::kExchange);
@@ -260,7 +260,7 @@ TEST_F(LinkTest, renaming_one_name_over_another_of_the_same_file_does_nothing) {
 }
 
 TEST_F(LinkTest, a_name_moves_alone) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   rename("b", "c");
@@ -276,9 +276,9 @@ TEST_F(LinkTest, a_name_moves_alone) {
 }
 
 TEST_F(LinkTest, a_name_is_replaced_by_another_file) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
-  const InodeId other(make_file(root_, "x").id());
+  const InodeId other = make_file(root_, "x");
   persist_all();
   const Renamed renamed = rename("x", "b");
   ASSERT_TRUE(renamed.replaced.has_value());
@@ -290,9 +290,9 @@ TEST_F(LinkTest, a_name_is_replaced_by_another_file) {
 }
 
 TEST_F(LinkTest, names_of_two_files_are_exchanged) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
-  const InodeId other(make_file(root_, "x").id());
+  const InodeId other = make_file(root_, "x");
   link(other, root_, "y");
   persist_all();
   rename("b", "x", RenameMode::kExchange);
@@ -304,10 +304,10 @@ TEST_F(LinkTest, names_of_two_files_are_exchanged) {
 }
 
 TEST_F(LinkTest, names_below_a_moved_directory_take_their_objects_along) {
-  const InodeId directory(make_directory(root_, "d").id());
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId directory = make_directory(root_, "d");
+  const InodeId file = make_file(root_, "a");
   link(file, directory, "b");
-  const InodeId inside(make_file(directory, "c").id());
+  const InodeId inside = make_file(directory, "c");
   link(inside, root_, "x");
   persist_all();
   rename("d", "e");
@@ -319,7 +319,7 @@ TEST_F(LinkTest, names_below_a_moved_directory_take_their_objects_along) {
 }
 
 TEST_F(LinkTest, change_the_inodes_time_of_change_as_do_renames_and_unlinks) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   int64_t before = names_->load(file)->ctime_ns();
   const auto changed = [&] {
     const int64_t now = names_->load(file)->ctime_ns();
@@ -336,10 +336,10 @@ TEST_F(LinkTest, change_the_inodes_time_of_change_as_do_renames_and_unlinks) {
 TEST_F(LinkTest, the_strictest_policy_of_all_names_holds) {
   set_rules(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"TRANSIENT"},"pathRules":[
       {"path":"/s3/wb/**","policyMode":"WRITE_BACK"},{"path":"/s3/wt/**","policyMode":"WRITE_THROUGH"}]})");
-  const InodeId wb(make_directory(root_, "wb").id());
-  const InodeId wt(make_directory(root_, "wt").id());
+  const InodeId wb = make_directory(root_, "wb");
+  const InodeId wt = make_directory(root_, "wt");
   persist_all();
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   EXPECT_EQ(state(file), FileState::kTransient);
   EXPECT_TRUE(queue().empty());
@@ -363,11 +363,11 @@ TEST_F(LinkTest, the_strictest_policy_of_all_names_holds) {
 }
 
 TEST_F(LinkTest, another_file_takes_the_key_of_a_further_name) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   rename("b", "c");
-  const InodeId other(make_file(root_, "b").id());
+  const InodeId other = make_file(root_, "b");
   const auto blocked = names_->claim(other);
   ASSERT_TRUE(blocked->blocked_by.has_value());
   EXPECT_TRUE(is_further_name(*names_->load_record(*blocked->blocked_by)));
@@ -389,8 +389,8 @@ TEST_F(LinkTest, symlinks_and_special_files_have_names_like_files) {
 }
 
 TEST_F(LinkTest, a_removed_mount_point_leaves_nothing_of_them) {
-  const InodeId directory(make_directory(root_, "d").id());
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId directory = make_directory(root_, "d");
+  const InodeId file = make_file(root_, "a");
   link(file, directory, "b");
   link(file, root_, "c");
   persist_all();
@@ -408,9 +408,9 @@ TEST_F(LinkTest, a_removed_mount_point_leaves_nothing_of_them) {
 TEST_F(LinkTest, what_waited_below_a_directory_that_is_going_waits_under_the_name_that_stays) {
   set_rules(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"WRITE_BACK"},"pathRules":[
       {"path":"/s3/wt/**","policyMode":"WRITE_THROUGH"}]})");
-  const InodeId directory(make_directory(root_, "d").id());
+  const InodeId directory = make_directory(root_, "d");
   persist_all();
-  const InodeId file(make_file(directory, "a").id());
+  const InodeId file = make_file(directory, "a");
   link(file, root_, "b");
   const auto change = [&](const auto& body) {
     return kv::run_txn(kv_, [&](kv::Txn& txn) -> Result<void> {
@@ -573,7 +573,7 @@ TEST_F(LinksInTheBucket, an_id_that_became_a_further_name_stands_for_its_inode) 
 
 // Semantics 5.5, below the mount.
 TEST_F(LinksInTheBucket, what_others_write_under_one_name_is_the_content_of_all) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   found("b", "foreign", 11);
@@ -589,7 +589,7 @@ TEST_F(LinksInTheBucket, what_others_write_under_one_name_is_the_content_of_all)
 }
 
 TEST_F(LinksInTheBucket, what_others_write_under_the_first_name_is_the_content_of_all) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   found("a", "foreign", 11);
@@ -601,7 +601,7 @@ TEST_F(LinksInTheBucket, what_others_write_under_the_first_name_is_the_content_o
 
 // Semantics 5.5, below the mount.
 TEST_F(LinksInTheBucket, an_object_that_others_removed_takes_its_name_along) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   link(file, root_, "c");
   persist_all();
@@ -619,7 +619,7 @@ TEST_F(LinksInTheBucket, an_object_that_others_removed_takes_its_name_along) {
 }
 
 TEST_F(LinksInTheBucket, a_listing_passes_over_the_objects_of_further_names) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   link(file, root_, "b");
   persist_all();
   rename("b", "c");

@@ -1,4 +1,4 @@
-// meta/namespace_fixture.h -- a namespace over a KV store in memory, with one mount point, for tests of this folder.
+// meta/namespace_fixture.h -- a namespace over a KV store in memory, with one mount point, for tests of metadata.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ namespace weir::meta {
 
 inline constexpr Caller kCaller{.uid = 1000, .gid = 100};
 
-class NamespaceTest : public ::testing::Test {
+class NamespaceFixture : public ::testing::Test {
  protected:
   void SetUp() override {
     reopen();
@@ -34,33 +34,23 @@ class NamespaceTest : public ::testing::Test {
     ASSERT_TRUE(names_->set_listed(root_, lower, 1).has_value());
   }
 
-  // What a test leaves agrees with itself.
-  void TearDown() override {
-    Check check(kv_);
-    const auto look = check.look_from("", 100'000);
-    ASSERT_TRUE(look.has_value()) << look.error().to_string();
-    for (const auto& finding : look->findings) ADD_FAILURE() << to_string(finding.discrepancy);
-  }
-
   void reopen() {
     auto names = Namespace::open(kv_, system_clock(), {.sync_interval = Duration(-1)}, "vol1");
     ASSERT_TRUE(names.has_value());
     names_ = *std::move(names);
   }
 
-  Inode create(InodeId parent, std::string_view name) {
-    const auto local = names_->new_local_file_id();
-    auto inode = names_->create_file(parent, name, 0644, kCaller, *local);
-    EXPECT_TRUE(inode.has_value()) << inode.error().to_string();
-    return *inode;
+  InodeId create(InodeId parent, std::string_view name) {
+    const auto made = names_->create_file(parent, name, 0644, kCaller, *names_->new_local_file_id());
+    EXPECT_TRUE(made.has_value()) << made.error().to_string();
+    return InodeId(made->id());
   }
 
-  Inode write(InodeId inode, uint64_t size) {
+  void write(InodeId inode, uint64_t size, Urgency urgency = Urgency::kOrdinary) {
     const auto committed =
-        names_->commit_content(inode, {.size = size, .mtime_ns = 5, .ctime_ns = 7}, Urgency::kOrdinary, kWritten);
+        names_->commit_content(inode, {.size = size, .mtime_ns = 5, .ctime_ns = 7}, urgency, kWritten);
     EXPECT_TRUE(committed.has_value()) << committed.error().to_string();
     EXPECT_TRUE(names_->end_writes({{.inode = inode}}).has_value());
-    return *names_->load(inode);
   }
 
   Result<Inode> begin_write(InodeId inode) {
@@ -68,14 +58,16 @@ class NamespaceTest : public ::testing::Test {
     return names_->begin_write(inode, local, {}, local);
   }
 
-  Inode make_file(InodeId parent, std::string_view name, uint64_t size = 3) {
-    return write(InodeId(create(parent, name).id()), size);
+  InodeId make_file(InodeId parent, std::string_view name, uint64_t size = 3) {
+    const InodeId made = create(parent, name);
+    write(made, size);
+    return made;
   }
 
-  Inode make_directory(InodeId parent, std::string_view name) {
-    auto inode = names_->make_directory(parent, name, 0755, kCaller);
-    EXPECT_TRUE(inode.has_value()) << inode.error().to_string();
-    return *inode;
+  InodeId make_directory(InodeId parent, std::string_view name) {
+    const auto made = names_->make_directory(parent, name, 0755, kCaller);
+    EXPECT_TRUE(made.has_value()) << made.error().to_string();
+    return InodeId(made->id());
   }
 
   // What an uploader does, without the bytes.
@@ -83,15 +75,17 @@ class NamespaceTest : public ::testing::Test {
     const auto claim = names_->claim(inode);
     EXPECT_TRUE(claim.has_value()) << claim.error().to_string();
     EXPECT_FALSE(claim->blocked_by.has_value());
-    const auto outcome = names_->commit_persisted(
-        inode, {.mount = claim->mount,
-                .key = claim->key,
-                .etag = "etag-" + std::to_string(++etags_),
-                .size = claim->inode.size(),
-                .generation = claim->inode.generation(),
-                .attributes_version = claim->inode.attributes_version()});
+    const auto outcome = names_->commit_persisted(inode, object_for(*claim));
     EXPECT_TRUE(outcome.has_value()) << outcome.error().to_string();
     return *outcome;
+  }
+  PersistedObject object_for(const Claim& claim) {
+    return {.mount = claim.mount,
+            .key = claim.key,
+            .etag = "etag-" + std::to_string(++etags_),
+            .size = claim.inode.size(),
+            .generation = claim.inode.generation(),
+            .attributes_version = claim.inode.attributes_version()};
   }
 
   std::vector<InodeId> queue() {
@@ -146,6 +140,16 @@ class NamespaceTest : public ::testing::Test {
   MountId mount_{};
   InodeId root_{};
   int etags_ = 0;
+};
+
+// What a test leaves agrees with itself.
+class NamespaceTest : public NamespaceFixture {
+ protected:
+  void TearDown() override {
+    const auto look = Check(kv_).look_from("", 100'000);
+    ASSERT_TRUE(look.has_value()) << look.error().to_string();
+    for (const auto& finding : look->findings) ADD_FAILURE() << to_string(finding.discrepancy);
+  }
 };
 
 }  // namespace weir::meta

@@ -25,7 +25,7 @@ TEST_F(NamespaceTest, a_listing_continues_behind_its_cursor_whatever_became_of_t
 
 TEST_F(NamespaceTest, many_inodes_are_visited_in_the_order_asked_for) {
   std::vector<InodeId> made;
-  for (int i = 0; i < 3'000; ++i) made.push_back(InodeId(create(root_, "f" + std::to_string(i)).id()));
+  for (int i = 0; i < 3'000; ++i) made.push_back(create(root_, "f" + std::to_string(i)));
   ASSERT_TRUE(names_->link(made[7], root_, "further"));
   std::vector<InodeId> asked;
   for (size_t i = 0; i < made.size(); ++i) asked.push_back(made[(i * 1'009 + 5) % made.size()]);
@@ -83,14 +83,14 @@ TEST_F(NamespaceTest, directories_count_their_subdirectories_and_follow_their_en
 }
 
 TEST_F(NamespaceTest, a_directory_with_entries_stays) {
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId d = make_directory(root_, "d");
   make_file(d, "f");
   EXPECT_TRUE(failed_with(names_->remove_directory(root_, "d", InUse::kNo), ErrorCode::kNotEmpty));
 }
 
 TEST_F(NamespaceTest, what_was_committed_is_there_after_a_restart_and_open_files_are_marked) {
-  const InodeId f(make_file(root_, "f", 42).id());
-  const InodeId open(create(root_, "open").id());
+  const InodeId f = make_file(root_, "f", 42);
+  const InodeId open = create(root_, "open");
   reopen();
   EXPECT_EQ(names_->load(f)->size(), 42u);
   const auto marks = names_->write_marks();
@@ -98,12 +98,12 @@ TEST_F(NamespaceTest, what_was_committed_is_there_after_a_restart_and_open_files
   EXPECT_EQ(marks->front().inode, open);
   EXPECT_TRUE(marks->front().made);
   // Ids are never handed out twice.
-  EXPECT_GT(create(root_, "g").id(), open.value());
+  EXPECT_GT(create(root_, "g"), open);
 }
 
 TEST_F(NamespaceTest, usage_counts_inodes_bytes_and_what_waits) {
   const auto before = *names_->usage();
-  const InodeId f(make_file(root_, "f", 10).id());
+  const InodeId f = make_file(root_, "f", 10);
   auto usage = *names_->usage();
   EXPECT_EQ(usage.inodes, before.inodes + 1);
   EXPECT_EQ(usage.bytes, before.bytes + 10);
@@ -122,7 +122,7 @@ TEST_F(NamespaceTest, usage_counts_inodes_bytes_and_what_waits) {
 // --- content and state
 
 TEST_F(NamespaceTest, a_file_is_not_persisted_until_its_current_content_is) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   EXPECT_EQ(state(f), FileState::kNotPersisted);
   const auto outcome = persist(f);
   EXPECT_TRUE(outcome.fully_persisted);
@@ -135,13 +135,13 @@ TEST_F(NamespaceTest, a_file_is_not_persisted_until_its_current_content_is) {
 }
 
 TEST_F(NamespaceTest, writing_begins_only_on_the_local_file_that_the_inode_has) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   EXPECT_TRUE(failed_with(names_->begin_write(f, LocalFileId(99), {}, LocalFileId(98)), ErrorCode::kStale));
   EXPECT_TRUE(names_->write_marks()->empty());
 }
 
 TEST_F(NamespaceTest, opening_for_write_without_writing_changes_nothing) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   ASSERT_TRUE(begin_write(f).has_value());
   ASSERT_TRUE(names_->end_writes({{.inode = f, .unchanged = true}}).has_value());
@@ -150,7 +150,7 @@ TEST_F(NamespaceTest, opening_for_write_without_writing_changes_nothing) {
 }
 
 TEST_F(NamespaceTest, a_generation_is_never_used_for_two_contents) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   const auto opened = begin_write(f);
   // An upload of the unchanged content commits under the new generation ...
@@ -171,7 +171,7 @@ TEST_F(NamespaceTest, a_generation_is_never_used_for_two_contents) {
 }
 
 TEST_F(NamespaceTest, content_committed_during_an_upload_is_still_to_be_persisted) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   const auto claim = names_->claim(f);
   write(f, 99);
   const auto outcome = names_->commit_persisted(f, {.mount = claim->mount,
@@ -186,15 +186,15 @@ TEST_F(NamespaceTest, content_committed_during_an_upload_is_still_to_be_persiste
 }
 
 TEST_F(NamespaceTest, a_file_committed_again_and_again_keeps_its_place_in_the_queue) {
-  const InodeId first(make_file(root_, "first").id());
-  const InodeId second(make_file(root_, "second").id());
+  const InodeId first = make_file(root_, "first");
+  const InodeId second = make_file(root_, "second");
   write(first, 7);
   EXPECT_EQ(queue(), (std::vector<InodeId>{first, second}));
 }
 
 TEST_F(NamespaceTest, who_waits_for_a_file_moves_it_to_the_front) {
-  const InodeId first(make_file(root_, "first").id());
-  const InodeId second(make_file(root_, "second").id());
+  const InodeId first = make_file(root_, "first");
+  const InodeId second = make_file(root_, "second");
   ASSERT_TRUE(names_->enqueue(second, Urgency::kUrgent).has_value());
   EXPECT_EQ(queue(), (std::vector<InodeId>{second, first}));
 }
@@ -202,8 +202,8 @@ TEST_F(NamespaceTest, who_waits_for_a_file_moves_it_to_the_front) {
 TEST_F(NamespaceTest, transient_files_are_never_queued_until_a_rename_makes_them_ordinary) {
   set_rules(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"WRITE_BACK"},
                 "pathRules":[{"path":"/s3/tmp/**","policyMode":"TRANSIENT"}]})");
-  const InodeId tmp(make_directory(root_, "tmp").id());
-  const InodeId f(make_file(tmp, "f").id());
+  const InodeId tmp = make_directory(root_, "tmp");
+  const InodeId f = make_file(tmp, "f");
   EXPECT_EQ(state(f), FileState::kTransient);
   EXPECT_EQ(std::ranges::count(queue(), f), 0);
   ASSERT_TRUE(names_->rename(tmp, "f", root_, "f", RenameMode::kReplace, InUse::kNo).has_value());
@@ -213,7 +213,7 @@ TEST_F(NamespaceTest, transient_files_are_never_queued_until_a_rename_makes_them
 
 TEST_F(NamespaceTest, new_rules_queue_what_was_transient) {
   set_rules(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"TRANSIENT"}})");
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   EXPECT_TRUE(queue().empty());
   set_rules(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"WRITE_BACK"}})");
   EXPECT_EQ(queue(), std::vector<InodeId>{f});
@@ -222,9 +222,9 @@ TEST_F(NamespaceTest, new_rules_queue_what_was_transient) {
 TEST_F(NamespaceTest, a_directory_moved_out_of_a_transient_path_has_its_files_queued) {
   set_rules(R"({"apiVersion":"v1.0","defaultRule":{"policyMode":"WRITE_BACK"},
                 "pathRules":[{"path":"/s3/tmp/**","policyMode":"TRANSIENT"}]})");
-  const InodeId tmp(make_directory(root_, "tmp").id());
-  const InodeId d(make_directory(tmp, "d").id());
-  const InodeId f(make_file(d, "f").id());
+  const InodeId tmp = make_directory(root_, "tmp");
+  const InodeId d = make_directory(tmp, "d");
+  const InodeId f = make_file(d, "f");
   ASSERT_TRUE(names_->rename(tmp, "d", root_, "d", RenameMode::kReplace, InUse::kNo).has_value());
   run_tree_jobs();
   EXPECT_EQ(state(f), FileState::kNotPersisted);
@@ -243,7 +243,7 @@ TEST_F(NamespaceTest, a_file_deleted_before_its_upload_costs_no_request) {
 }
 
 TEST_F(NamespaceTest, a_persisted_file_leaves_a_whiteout_until_its_object_is_erased) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   EXPECT_TRUE(names_->unlink(root_, "f", InUse::kNo)->erases_object);
   EXPECT_EQ(whiteouts(), std::vector<std::string>{"f"});
@@ -252,7 +252,7 @@ TEST_F(NamespaceTest, a_persisted_file_leaves_a_whiteout_until_its_object_is_era
 }
 
 TEST_F(NamespaceTest, an_upload_whose_file_was_deleted_meanwhile_ends_as_a_whiteout) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   const auto claim = names_->claim(f);
   ASSERT_TRUE(names_->unlink(root_, "f", InUse::kNo).has_value());
   const auto outcome =
@@ -264,7 +264,7 @@ TEST_F(NamespaceTest, an_upload_whose_file_was_deleted_meanwhile_ends_as_a_white
 }
 
 TEST_F(NamespaceTest, an_unlinked_open_file_is_there_until_the_last_close) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   ASSERT_TRUE(names_->unlink(root_, "f", InUse::kYes).has_value());
   EXPECT_TRUE(whiteouts().empty());
@@ -276,7 +276,7 @@ TEST_F(NamespaceTest, an_unlinked_open_file_is_there_until_the_last_close) {
 }
 
 TEST_F(NamespaceTest, an_unlinked_open_file_that_is_here_gives_up_its_object) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   const LocalFileId local(names_->load(f)->local_file());
   const auto unlinked = names_->unlink(root_, "f", InUse::kYes);
@@ -288,7 +288,7 @@ TEST_F(NamespaceTest, an_unlinked_open_file_that_is_here_gives_up_its_object) {
 }
 
 TEST_F(NamespaceTest, an_unlinked_open_file_that_is_not_here_moves_its_object_out_of_the_way) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   ASSERT_TRUE(names_->unlink(root_, "f", InUse::kYes).has_value());
   EXPECT_TRUE(*names_->release_objects(f, LocalFileId(0)));
@@ -303,7 +303,7 @@ TEST_F(NamespaceTest, an_unlinked_open_file_that_is_not_here_moves_its_object_ou
 }
 
 TEST_F(NamespaceTest, a_renamed_file_is_read_from_its_old_home_until_it_has_moved) {
-  const InodeId f(make_file(root_, "a").id());
+  const InodeId f = make_file(root_, "a");
   persist(f);
   ASSERT_TRUE(names_->rename(root_, "a", root_, "b", RenameMode::kReplace, InUse::kNo).has_value());
   EXPECT_EQ(names_->load(f)->home().key(), "a");
@@ -314,10 +314,10 @@ TEST_F(NamespaceTest, a_renamed_file_is_read_from_its_old_home_until_it_has_move
 }
 
 TEST_F(NamespaceTest, writing_a_name_again_never_costs_the_renamed_file_its_data) {
-  const InodeId old(make_file(root_, "a").id());
+  const InodeId old = make_file(root_, "a");
   persist(old);
   ASSERT_TRUE(names_->rename(root_, "a", root_, "b", RenameMode::kReplace, InUse::kNo).has_value());
-  const InodeId fresh(make_file(root_, "a").id());
+  const InodeId fresh = make_file(root_, "a");
   const auto claim = names_->claim(fresh);
   ASSERT_TRUE(claim->blocked_by.has_value());
   EXPECT_EQ(*claim->blocked_by, old);
@@ -333,9 +333,9 @@ TEST_F(NamespaceTest, writing_a_name_again_never_costs_the_renamed_file_its_data
 }
 
 TEST_F(NamespaceTest, replacing_a_persisted_file_hands_its_key_on) {
-  const InodeId target(make_file(root_, "b").id());
+  const InodeId target = make_file(root_, "b");
   persist(target);
-  const InodeId fresh(make_file(root_, "tmp").id());
+  const InodeId fresh = make_file(root_, "tmp");
   ASSERT_TRUE(names_->rename(root_, "tmp", root_, "b", RenameMode::kReplace, InUse::kNo).has_value());
   EXPECT_EQ(whiteouts(), std::vector<std::string>{"b"});
   const auto claim = names_->claim(fresh);
@@ -347,7 +347,7 @@ TEST_F(NamespaceTest, replacing_a_persisted_file_hands_its_key_on) {
 }
 
 TEST_F(NamespaceTest, a_claim_left_behind_by_a_rename_is_whited_out) {
-  const InodeId f(make_file(root_, "a").id());
+  const InodeId f = make_file(root_, "a");
   ASSERT_TRUE(names_->claim(f).has_value());  // the upload's outcome is not known
   ASSERT_TRUE(names_->rename(root_, "a", root_, "b", RenameMode::kReplace, InUse::kNo).has_value());
   persist(f);
@@ -358,8 +358,8 @@ TEST_F(NamespaceTest, a_claim_left_behind_by_a_rename_is_whited_out) {
 }
 
 TEST_F(NamespaceTest, an_unpersisted_file_is_uploaded_under_the_name_it_has_then) {
-  const InodeId f(make_file(root_, "a").id());
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId f = make_file(root_, "a");
+  const InodeId d = make_directory(root_, "d");
   ASSERT_TRUE(names_->rename(root_, "a", d, "b", RenameMode::kReplace, InUse::kNo).has_value());
   ASSERT_TRUE(names_->rename(root_, "d", root_, "e", RenameMode::kReplace, InUse::kNo).has_value());
   EXPECT_EQ(names_->claim(f)->key, "e/b");
@@ -369,8 +369,8 @@ TEST_F(NamespaceTest, an_unpersisted_file_is_uploaded_under_the_name_it_has_then
 // --- rename
 
 TEST_F(NamespaceTest, rename_modes) {
-  const InodeId a(make_file(root_, "a").id());
-  const InodeId b(make_file(root_, "b").id());
+  const InodeId a = make_file(root_, "a");
+  const InodeId b = make_file(root_, "b");
   EXPECT_TRUE(failed_with(names_->rename(root_, "a", root_, "b", RenameMode::kNoReplace, InUse::kNo),
                           ErrorCode::kExists));
   EXPECT_TRUE(failed_with(names_->rename(root_, "a", root_, "x", RenameMode::kExchange, InUse::kNo),
@@ -382,14 +382,14 @@ TEST_F(NamespaceTest, rename_modes) {
 }
 
 TEST_F(NamespaceTest, a_directory_does_not_move_into_itself) {
-  const InodeId d(make_directory(root_, "d").id());
-  const InodeId e(make_directory(d, "e").id());
+  const InodeId d = make_directory(root_, "d");
+  const InodeId e = make_directory(d, "e");
   EXPECT_TRUE(failed_with(names_->rename(root_, "d", e, "x", RenameMode::kReplace, InUse::kNo), ErrorCode::kLoop));
   EXPECT_TRUE(failed_with(names_->rename(d, "e", root_, "d", RenameMode::kExchange, InUse::kNo), ErrorCode::kLoop));
 }
 
 TEST_F(NamespaceTest, rename_respects_kinds_and_emptiness) {
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId d = make_directory(root_, "d");
   make_directory(root_, "e");
   make_file(root_, "f");
   make_file(d, "x");
@@ -411,16 +411,16 @@ TEST_F(NamespaceTest, rename_does_not_leave_its_mount_point) {
 }
 
 TEST_F(NamespaceTest, descendants_of_a_moved_directory_are_re_homed_in_bounded_steps) {
-  const InodeId d(make_directory(root_, "d").id());
-  const InodeId sub(make_directory(d, "sub").id());
+  const InodeId d = make_directory(root_, "d");
+  const InodeId sub = make_directory(d, "sub");
   std::vector<InodeId> files;
-  for (int i = 0; i < 10; ++i) files.emplace_back(make_file(i % 2 ? d : sub, "f" + std::to_string(i)).id());
+  for (int i = 0; i < 10; ++i) files.push_back(make_file(i % 2 ? d : sub, "f" + std::to_string(i)));
   for (const InodeId id : queue()) persist(id);
   EXPECT_TRUE(queue().empty());
 
   ASSERT_TRUE(names_->rename(root_, "d", root_, "e", RenameMode::kReplace, InUse::kNo).has_value());
   // Until the walk is over, a new directory of the old name does not read the old prefix.
-  EXPECT_FALSE(make_directory(root_, "d").has_lower());
+  EXPECT_FALSE(names_->load(make_directory(root_, "d"))->has_lower());
   run_tree_jobs();
   const auto waiting = queue();
   for (const InodeId file : files) EXPECT_EQ(std::ranges::count(waiting, file), 1);
@@ -467,7 +467,7 @@ TEST_F(LowerTest, objects_of_the_bucket_appear_as_persisted_files) {
 }
 
 TEST_F(LowerTest, a_deleted_file_does_not_come_back_with_a_listing) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   const int64_t before = now();
   ASSERT_TRUE(names_->unlink(root_, "f", InUse::kNo).has_value());
@@ -482,7 +482,7 @@ TEST_F(LowerTest, a_deleted_file_does_not_come_back_with_a_listing) {
 }
 
 TEST_F(LowerTest, a_moved_file_does_not_appear_under_its_old_name) {
-  const InodeId f(make_file(root_, "a").id());
+  const InodeId f = make_file(root_, "a");
   persist(f);
   ASSERT_TRUE(names_->rename(root_, "a", root_, "b", RenameMode::kReplace, InUse::kNo).has_value());
   merge(root_, {object("a", names_->load(f)->home().etag())});
@@ -490,12 +490,12 @@ TEST_F(LowerTest, a_moved_file_does_not_appear_under_its_old_name) {
 }
 
 TEST_F(LowerTest, an_object_changed_by_others_replaces_clean_content_only) {
-  const InodeId clean(make_file(root_, "clean").id());
+  const InodeId clean = make_file(root_, "clean");
   persist(clean);
-  const InodeId dirty(make_file(root_, "dirty").id());
+  const InodeId dirty = make_file(root_, "dirty");
   persist(dirty);
   write(dirty, 50);
-  const InodeId open(make_file(root_, "open").id());
+  const InodeId open = make_file(root_, "open");
   persist(open);
   ASSERT_TRUE(begin_write(open).has_value());
   merge(root_, {object("clean", "theirs", 8), object("dirty", "theirs", 8), object("open", "theirs", 8)}, now() + 1);
@@ -507,7 +507,7 @@ TEST_F(LowerTest, an_object_changed_by_others_replaces_clean_content_only) {
 }
 
 TEST_F(LowerTest, a_listing_older_than_the_upload_changes_nothing) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   const int64_t before = now();
   persist(f);
   merge(root_, {object("f", "an earlier object")}, before);
@@ -515,7 +515,7 @@ TEST_F(LowerTest, a_listing_older_than_the_upload_changes_nothing) {
 }
 
 TEST_F(LowerTest, an_object_gone_from_the_bucket_goes_only_while_clean) {
-  const InodeId f(make_file(root_, "f").id());
+  const InodeId f = make_file(root_, "f");
   persist(f);
   ASSERT_TRUE(names_->drop_lower(root_, "f", "another etag").has_value());
   EXPECT_TRUE(names_->load(f).has_value());
@@ -534,11 +534,11 @@ TEST_F(LowerTest, a_directory_hides_the_object_of_the_same_name) {
 }
 
 TEST_F(LowerTest, objects_on_their_way_out_take_no_name_from_a_file) {
-  const InodeId d(make_directory(root_, "a").id());
-  persist(InodeId(make_file(d, "x").id()));
+  const InodeId d = make_directory(root_, "a");
+  persist(make_file(d, "x"));
   ASSERT_TRUE(names_->unlink(d, "x", InUse::kNo).has_value());
   ASSERT_TRUE(names_->remove_directory(root_, "a", InUse::kNo).has_value());
-  const InodeId a(make_file(root_, "a").id());
+  const InodeId a = make_file(root_, "a");
   persist(a);
   const int64_t before = now();
   const std::vector<LowerEntry> both = {object("a", names_->load(a)->home().etag()),
@@ -575,14 +575,14 @@ TEST_F(LowerTest, unlisted_children_of_a_moved_directory_are_read_from_the_old_p
   EXPECT_EQ(names_->claim(x)->key, "e/x");
   EXPECT_EQ(names_->load(d)->lower().prefix(), "e/");
   // The old prefix is free for a new directory now.
-  EXPECT_TRUE(make_directory(root_, "d").has_lower());
+  EXPECT_TRUE(names_->load(make_directory(root_, "d"))->has_lower());
 }
 
 TEST_F(LowerTest, an_unmounted_bucket_is_forgotten_and_keeps_its_objects) {
   merge(root_, {object("f"), {.name = "d", .directory = true}});
   const InodeId d(names_->find(root_, "d")->inode->id());
   merge(d, {object("x")});
-  const InodeId g(make_file(root_, "g").id());
+  const InodeId g = make_file(root_, "g");
   EXPECT_TRUE(failed_with(names_->remove_mount("s3", [](LocalFileId) {}), ErrorCode::kNotEmpty));
   persist(g);
   int forgotten = 0;
@@ -596,7 +596,7 @@ TEST_F(LowerTest, an_unmounted_bucket_is_forgotten_and_keeps_its_objects) {
 }
 
 TEST_F(NamespaceTest, an_extended_attribute_that_changes_is_to_travel_with_the_object) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   persist(file);
   EXPECT_TRUE(queue().empty());
   ASSERT_TRUE(names_->set_xattr(file, "user.a", "1", Namespace::XattrMode::kSet).has_value());
@@ -609,7 +609,7 @@ TEST_F(NamespaceTest, an_extended_attribute_that_changes_is_to_travel_with_the_o
 }
 
 TEST_F(NamespaceTest, extended_attributes_have_the_limits_of_local_file_systems) {
-  const InodeId file(make_file(root_, "a").id());
+  const InodeId file = make_file(root_, "a");
   const auto set = [&](const std::string& name, size_t bytes) {
     return names_->set_xattr(file, name, std::string(bytes, 'v'), Namespace::XattrMode::kSet);
   };
@@ -622,7 +622,7 @@ TEST_F(NamespaceTest, extended_attributes_have_the_limits_of_local_file_systems)
   EXPECT_TRUE(set("trusted.more", 60'000).has_value());
   EXPECT_EQ(names_->xattr_names(file)->size(), 17u);
 
-  const InodeId other(make_file(root_, "b").id());
+  const InodeId other = make_file(root_, "b");
   size_t named = 0;
   const auto name = [&] { return "user." + std::string(240, 'n') + std::to_string(1'000 + named); };
   for (; (named + 1) * 250 <= kXattrListBytesMax; ++named)
@@ -633,7 +633,7 @@ TEST_F(NamespaceTest, extended_attributes_have_the_limits_of_local_file_systems)
 }
 
 TEST_F(NamespaceTest, names_of_the_volumes_own_objects_cannot_be_taken) {
-  const InodeId directory(make_directory(root_, "d").id());
+  const InodeId directory = make_directory(root_, "d");
   for (const char* name : {".weir-attributes", ".weir-parked", ".weir-long"}) {
     EXPECT_TRUE(failed_with(names_->make_directory(root_, name, 0755, kCaller), ErrorCode::kPermission));
     EXPECT_TRUE(failed_with(names_->make_symlink(root_, name, "x", kCaller), ErrorCode::kPermission));

@@ -1,61 +1,18 @@
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <limits>
 #include <set>
 
-#include "format/keys.h"
-#include "kv/mem_kv.h"
-#include "kv/run_txn.h"
-#include "meta/namespace.h"
+#include "meta/namespace_fixture.h"
 #include "testing/metadata_check.h"
 
 namespace weir::meta {
 namespace {
 
-constexpr Caller kCaller{.uid = 1000, .gid = 100};
 using Keys = std::set<std::string>;
 
-class RemoveTree : public ::testing::Test {
+class RemoveTree : public NamespaceTest {
  protected:
-  void SetUp() override {
-    names_ = *Namespace::open(kv_, system_clock(), {.sync_interval = Duration(-1)}, "vol1");
-    const auto mount = names_->add_mount("s3", "mem:///", {});
-    mount_ = MountId(mount->id());
-    root_ = InodeId(mount->directory());
-    lower_.set_mount(mount_.value());
-    ASSERT_TRUE(names_->set_listed(root_, lower_, 1).has_value());
-  }
-  void TearDown() override { expect_clean(); }
-
-  InodeId make_directory(InodeId parent, std::string_view name) {
-    const auto made = names_->make_directory(parent, name, 0755, kCaller);
-    EXPECT_TRUE(made.has_value()) << made.error().to_string();
-    return InodeId(made->id());
-  }
-  InodeId make_file(InodeId parent, std::string_view name) {
-    const auto made = names_->create_file(parent, name, 0644, kCaller, *names_->new_local_file_id());
-    EXPECT_TRUE(made.has_value()) << made.error().to_string();
-    const InodeId id(made->id());
-    EXPECT_TRUE(names_->commit_content(id, {.size = 3, .mtime_ns = 5, .ctime_ns = 7}, Urgency::kOrdinary,
-                                       kv::Durability::kWritten).has_value());
-    EXPECT_TRUE(names_->end_writes({{.inode = id}}).has_value());
-    return id;
-  }
-  // What an uploader does, without the bytes.
-  void persist(InodeId inode) {
-    const auto claim = names_->claim(inode);
-    ASSERT_TRUE(claim.has_value()) << claim.error().to_string();
-    ASSERT_TRUE(names_->commit_persisted(inode, object_for(*claim)).has_value());
-  }
-  static PersistedObject object_for(const Claim& claim) {
-    return {.mount = claim.mount,
-            .key = claim.key,
-            .etag = "e",
-            .size = claim.inode.size(),
-            .generation = claim.inode.generation(),
-            .attributes_version = claim.inode.attributes_version()};
-  }
   // A directory that a listing of `parent` shows and nobody has looked into.
   InodeId merge_directory(InodeId parent, std::string_view name) {
     const auto merged = names_->merge_lower(parent, names_->load(parent)->lower(),
@@ -101,19 +58,12 @@ class RemoveTree : public ::testing::Test {
     FAIL() << "the removal does not end";
   }
   Keys whiteouts() {
-    Keys keys;
-    const auto items = *names_->erases(std::numeric_limits<int64_t>::max() - 1, 1'000);
-    for (const auto& item : items) keys.insert(item.key);
-    return keys;
+    const auto keys = NamespaceTest::whiteouts();
+    return Keys(keys.begin(), keys.end());
   }
   void expect_clean() { EXPECT_EQ(testing::check_metadata(kv_), ""); }
   uint64_t inodes() { return names_->usage()->inodes; }
 
-  kv::MemKv kv_;
-  std::unique_ptr<Namespace> names_;
-  format::Lower lower_;
-  InodeId root_{};
-  MountId mount_{};
   std::set<LocalFileId> forgotten_;
 };
 

@@ -12,8 +12,8 @@ class KeptSums : public NamespaceTest {
 };
 
 TEST_F(KeptSums, of_a_directory_follow_its_entries) {
-  const InodeId d(make_directory(root_, "d").id());
-  const InodeId e(make_directory(d, "e").id());
+  const InodeId d = make_directory(root_, "d");
+  const InodeId e = make_directory(d, "e");
   make_file(d, "a", 10);
   make_file(d, "b", 20);
   ASSERT_TRUE(names_->make_symlink(d, "l", "x", kCaller).has_value());
@@ -32,7 +32,7 @@ TEST_F(KeptSums, of_a_directory_follow_its_entries) {
 }
 
 TEST_F(KeptSums, count_an_open_file_until_its_last_name_goes) {
-  const InodeId f(make_file(root_, "f", 5).id());
+  const InodeId f = make_file(root_, "f", 5);
   ASSERT_TRUE(begin_write(f).has_value());
   ASSERT_TRUE(names_->commit_content(f, {.size = 9, .mtime_ns = 6, .ctime_ns = 8}, Urgency::kOrdinary, kWritten).has_value());
   EXPECT_EQ(kept(root_).bytes, 9u);
@@ -45,8 +45,8 @@ TEST_F(KeptSums, count_an_open_file_until_its_last_name_goes) {
 }
 
 TEST_F(KeptSums, count_what_has_several_names_under_the_first_one) {
-  const InodeId d(make_directory(root_, "d").id());
-  const InodeId f(make_file(root_, "f", 5).id());
+  const InodeId d = make_directory(root_, "d");
+  const InodeId f = make_file(root_, "f", 5);
   ASSERT_TRUE(names_->link(f, d, "g").has_value());
   EXPECT_EQ(kept(root_).bytes, 5u);
   EXPECT_EQ(kept(d).files, 0u);
@@ -67,9 +67,9 @@ TEST_F(KeptSums, count_a_file_without_a_name_once_it_has_one) {
 }
 
 TEST_F(KeptSums, are_made_for_a_volume_that_did_not_keep_them) {
-  const InodeId d(make_directory(root_, "d").id());
+  const InodeId d = make_directory(root_, "d");
   make_file(d, "a", 10);
-  ASSERT_TRUE(names_->link(InodeId(make_file(root_, "b", 20).id()), d, "c").has_value());
+  ASSERT_TRUE(names_->link(make_file(root_, "b", 20), d, "c").has_value());
   ASSERT_TRUE(kv::run_txn(kv_, [&](kv::Txn& txn) -> Result<void> {
                 txn.erase_range("a", "b");
                 const auto value = *txn.get(format::superblock_key());

@@ -9,29 +9,24 @@
 #include <thread>
 #include <vector>
 
-#include "kv/mem_kv.h"
+#include "meta/namespace_fixture.h"
 
 namespace weir::persist {
 namespace {
 
 using meta::Urgency;
 
-class QueueTest : public ::testing::Test {
+class QueueTest : public meta::NamespaceTest {
  protected:
   void SetUp() override {
-    auto names = meta::Namespace::open(kv_, system_clock(), {.sync_interval = Duration(-1)}, "vol");
-    ASSERT_TRUE(names.has_value());
-    names_ = *std::move(names);
-    root_ = InodeId(names_->add_mount("s3", "mem:///", {})->directory());
+    NamespaceTest::SetUp();
     queue_ = std::make_unique<Queue>(*names_, 2);
   }
 
   InodeId commit(const std::string& name, Urgency urgency = Urgency::kOrdinary) {
-    const auto inode = names_->create_file(root_, name, 0644, {}, *names_->new_local_file_id());
-    EXPECT_TRUE(inode.has_value()) << inode.error().to_string();
-    const InodeId id(inode->id());
-    EXPECT_TRUE(names_->commit_content(id, {.size = 1}, urgency, kv::Durability::kWritten).has_value());
-    return id;
+    const InodeId inode = create(root_, name);
+    write(inode, 1, urgency);
+    return inode;
   }
 
   // What the queue hands out within a while.
@@ -44,21 +39,6 @@ class QueueTest : public ::testing::Test {
     return job.get();
   }
 
-  void persist(InodeId inode) {
-    const auto claim = names_->claim(inode);
-    ASSERT_TRUE(claim.has_value());
-    ASSERT_TRUE(names_->commit_persisted(inode, {.mount = claim->mount,
-                                                 .key = claim->key,
-                                                 .etag = "e",
-                                                 .size = 1,
-                                                 .generation = claim->inode.generation(),
-                                                 .attributes_version = claim->inode.attributes_version()})
-                    .has_value());
-  }
-
-  kv::MemKv kv_;
-  std::unique_ptr<meta::Namespace> names_;
-  InodeId root_{};
   std::unique_ptr<Queue> queue_;
 };
 
