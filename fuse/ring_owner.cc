@@ -33,7 +33,9 @@ constexpr uint64_t kAnyWaker = 0xffff'ffff;  // FUTEX_BITSET_MATCH_ANY
 constexpr uint64_t kReplies = RingShape::kDepthMax;  // user data of the wait for replies; smaller: a slot
 constexpr uint32_t kBesidesSlots = 8;
 constexpr size_t kEntryBytes = 128;  // IORING_SETUP_SQE128
-constexpr uint32_t kRingFlags = IORING_SETUP_SQE128 | IORING_SETUP_SUBMIT_ALL;
+// What comes in is taken in when its one thread waits for it, not by interrupting whatever that does.
+constexpr uint32_t kRingFlags =
+    IORING_SETUP_SQE128 | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
 
 }  // namespace
 
@@ -56,6 +58,7 @@ class RingOwner::Ring {
     if (const int made = io_uring_queue_init_params(memory_.shape().depth + kBesidesSlots, &ring_, &parameters); made != 0)
       return fail(io::from_errno(-made, "make", "an io_uring"));
     made_ = true;
+    (void)io_uring_register_ring_fd(&ring_);  // saves looking it up for each call
     for (uint32_t slot = 0; slot < memory_.shape().depth; ++slot) add_register(slot);
     if (const int sent = io_uring_submit(&ring_); sent < 0) return fail(io::from_errno(-sent, "submit to", "an io_uring"));
     // What is refused is refused at once.
