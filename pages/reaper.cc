@@ -11,6 +11,7 @@ void Reaper::stop() {
     stop_until_ = Deadline::after(kStopMax).time();
   }
   work_.notify_all();
+  stopped_.notify_all();
   threads_.clear();  // joins
   items_.clear();
 }
@@ -22,10 +23,15 @@ bool Reaper::put(Item& item) {
   ++files_;
   bytes_ += item.bytes;
   items_.push_back(std::move(item));
-  if (idle_ == 0 && threads_.size() < kThreadsMax) threads_.emplace_back([this] { run(); });
+  if (gathers_) return true;
+  if (idle_ == 0) add_thread();
   lock.unlock();
   work_.notify_one();
   return true;
+}
+
+void Reaper::add_thread() {
+  if (threads_.size() < kThreadsMax) threads_.emplace_back([this] { run(); });
 }
 
 void Reaper::finish(LocalFileId id) {
@@ -56,12 +62,23 @@ void Reaper::run() {
   affinity_.apply();
   Lock lock(mutex_);
   for (;;) {
+    const bool rests = items_.empty();
     ++idle_;
     work_.wait(lock, [this] { return stopping_ || !items_.empty(); });
     --idle_;
+    if (rests && being_freed_ == 0 && !gathers_) gather(lock);
+    if (items_.empty() && !stopping_) continue;
     if (items_.empty() || (stopping_ && system_clock().now() >= stop_until_)) return;
     free_oldest(lock);
   }
+}
+
+void Reaper::gather(Lock& lock) {
+  gathers_ = true;
+  stopped_.wait_for(lock, kGatherTime, [this] { return stopping_; });
+  gathers_ = false;
+  if (items_.size() > 1 + idle_) add_thread();
+  for (size_t i = 1; i < items_.size() && i <= idle_; ++i) work_.notify_one();
 }
 
 void Reaper::free_oldest(Lock& lock) {

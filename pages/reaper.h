@@ -2,7 +2,8 @@
 //
 // To free blocks can take a device that is told of it a hundred times as long as to forget a name. So it is done by a few
 // threads, which wait for the device side by side; there are none before the first file. What is on its way takes space
-// still: whoever needs space calls help() before anything is refused or evicted.
+// still: whoever needs space calls help() before anything is refused or evicted. The first thread that finds something after a rest
+// gathers for a moment, so that a burst of removals wakes the others, and makes what they wait for durable, once for many files.
 //
 // Threads: all methods may be called concurrently. Locks: mutex_ is a leaf; no call to the file system is made under it.
 // Crash: files on their way are known to no metadata; the next start removes them.
@@ -58,12 +59,16 @@ class Reaper {
 
   static constexpr size_t kItemsMax = 1 << 17;
   static constexpr size_t kThreadsMax = 8;
+  static constexpr Duration kGatherTime = std::chrono::milliseconds(20);
   static constexpr Duration kStopMax = std::chrono::seconds(5);
 
  private:
   using Lock = std::unique_lock<std::mutex>;
 
   void run();
+  void add_thread();
+  // Lets more come, and wakes who is needed for it then.
+  void gather(Lock& lock);
   // Frees the oldest. Requires: there is one. `lock` is released meanwhile.
   void free_oldest(Lock& lock);
 
@@ -74,11 +79,13 @@ class Reaper {
   std::mutex mutex_;
   std::condition_variable work_;
   std::condition_variable freed_;
+  std::condition_variable stopped_;
   std::deque<Item> items_;                  // oldest first
   std::unordered_set<LocalFileId> names_;   // of items_ and of what is being freed
   size_t being_freed_ = 0;
   uint64_t freed_count_ = 0;
   size_t idle_ = 0;                         // threads that wait for work
+  bool gathers_ = false;                    // a thread does
   bool stopping_ = false;
   TimePoint stop_until_{};
   const Affinity affinity_ = Affinity::of_this_thread();  // not that of whoever needs a thread
