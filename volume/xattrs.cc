@@ -23,6 +23,7 @@ Result<meta::Inode> LocalVolume::load_xattrs(InodeId inode) {
 Result<std::string> LocalVolume::get_xattr(InodeId inode, std::string_view name) {
   if (!name.starts_with(kOwnPrefix)) {
     TRY_ASSIGN(const auto record, load_xattrs(inode));
+    if (record.xattr_bytes() == 0) return fail(ErrorCode::kNoAttribute);
     return names_->xattr(InodeId(record.id()), name);
   }
   TRY_ASSIGN(const auto record, names_->load(inode));
