@@ -79,14 +79,17 @@ std::optional<int> number(std::string_view text, size_t at, size_t digits) {
   return value;
 }
 
+// What a WallTime holds, and its distance from today.
+constexpr std::chrono::year_month_day kDateMin = std::chrono::year(1900) / 1 / 1;
+constexpr std::chrono::year_month_day kDateMax = std::chrono::year(2200) / 12 / 31;
+
 std::optional<WallTime> wall_time(std::optional<int> year, std::optional<int> month, std::optional<int> day,
                                   std::optional<int> hour, std::optional<int> minute, std::optional<int> second) {
   if (!year || !month || !day || !hour || !minute || !second) return std::nullopt;
-  const auto date = std::chrono::year(*year) / *month / *day;
-  // The nanoseconds of a WallTime fit an int64 until 2262.
-  if (!date.ok() || *year > 2200 || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
-  return WallTime(std::chrono::sys_days(date)) + std::chrono::hours(*hour) + std::chrono::minutes(*minute) +
-         std::chrono::seconds(*second);
+  const std::chrono::year_month_day date = std::chrono::year(*year) / *month / *day;
+  if (!date.ok() || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;
+  return WallTime(std::chrono::sys_days(std::clamp(date, kDateMin, kDateMax))) + std::chrono::hours(*hour) +
+         std::chrono::minutes(*minute) + std::chrono::seconds(*second);
 }
 
 template <typename... Args>

@@ -30,6 +30,7 @@ std::string form_decode(std::string_view text);  // as uri_decode, and '+' is a 
 // Shortest forms only, no surrogates (RFC 3629).
 bool is_utf8(std::string_view text);
 
+// Dates as text. Parsing takes what is before 1900 or after 2200 for the first or the last day of those years.
 // "Fri, 24 May 2013 00:00:00 GMT" (RFC 9110, the preferred form).
 std::string http_date(WallTime time);
 std::optional<WallTime> parse_http_date(std::string_view text);

@@ -51,6 +51,12 @@ TEST(Encoding, dates_round_trip) {
   EXPECT_FALSE(parse_http_date("Friday, 24-May-13 10:20:30 GMT"));
 }
 
+TEST(Encoding, dates_beyond_what_is_counted_stand_for_the_last_that_are) {
+  EXPECT_GT(parse_iso_date("9999-12-31T23:59:59.999Z"), parse_iso_date("2199-01-01T00:00:00Z"));
+  EXPECT_LT(parse_iso_date("0207-12-01T12:00:00.000Z"), parse_iso_date("1901-01-01T00:00:00Z"));
+  EXPECT_EQ(parse_http_date("Fri, 31 Dec 9999 23:59:59 GMT"), parse_iso_date("9999-12-31T23:59:59Z"));
+}
+
 TEST(Checksum, crcs_have_their_published_check_values) {
   EXPECT_EQ(crc32(bytes_of("123456789")), 0xcbf43926u);
   EXPECT_EQ(crc32c(bytes_of("123456789")), 0xe3069283u);

@@ -110,6 +110,8 @@ TEST(PostPolicy, each_field_is_as_a_condition_says) {
   EXPECT_THAT(message(check(R"(["starts-with", "$key", "user/"])", {{"key", "other/a"}})), HasSubstr("starts-with"));
   EXPECT_THAT(message(check(R"(["eq", "$key", "a"])", {{"key", "a"}, {"Content-Type", "text/x"}})), HasSubstr("Extra input fields: Content-Type"));
   EXPECT_THAT(message(check("", {}, "2025-12-31T23:59:59.000Z")), HasSubstr("expired"));
+  EXPECT_THAT(message(check("", {}, "0207-12-01T12:00:00.000Z")), HasSubstr("expired"));
+  EXPECT_TRUE(check("", {}, "9999-12-31T23:59:59.999Z").has_value());
 }
 
 TEST(PostPolicy, what_is_no_policy_is_refused) {
