@@ -151,6 +151,7 @@ class LocalVolume final : public Volume {
   Result<void> load_rules();
   void recover_local_files();
   void end_recovery();
+  void end_background();  // all threads but the uploads'
   // Files that the rules no longer keep from the bucket get into the queue, when that is due; what fails is tried again with
   // the next scan.
   void requeue_transient();

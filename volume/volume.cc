@@ -75,13 +75,7 @@ bool LocalVolume::foreground_busy() {
 }
 
 LocalVolume::~LocalVolume() {
-  stopping_ = true;
-  end_recovery();
-  leftovers_.reset();
-  access_recorder_.reset();
-  scrubber_.reset();
-  flusher_.reset();
-  if (remover_) remover_->close();
+  end_background();
   persister_->stop(Deadline::after(Duration::zero()));
   // Whoever still waits for a store shall not hold up the end.
   for (const MountId mount : stores_.mounts()) {
@@ -190,7 +184,7 @@ void LocalVolume::end_recovery() {
   if (recovery_.joinable()) recovery_.join();
 }
 
-void LocalVolume::stop(Deadline deadline) {
+void LocalVolume::end_background() {
   stopping_ = true;
   end_recovery();
   leftovers_.reset();
@@ -198,6 +192,10 @@ void LocalVolume::stop(Deadline deadline) {
   scrubber_.reset();
   flusher_.reset();
   if (remover_) remover_->close();
+}
+
+void LocalVolume::stop(Deadline deadline) {
+  end_background();
   files_->commit_all();
   record_accesses(deadline);
   persister_->stop(deadline);
