@@ -279,6 +279,25 @@ Result<void> ObjectNamespace::drop_parked(MountId mount, InodeId inode) {
   });
 }
 
+Result<void> ObjectNamespace::drop_all_parked() {
+  TRY_ASSIGN(const auto mounts, names_.mounts());
+  for (const format::Mount& record : mounts) {
+    const MountId mount(record.id());
+    auto range = format::owner_range(mount, kParkingPrefix);
+    for (bool more = true; more;) {
+      TRY_ASSIGN(const auto page, kv::read_txn(names_.kv(), [&](kv::Txn& txn) { return txn.get_range(range.begin, range.end); }));
+      for (const auto& row : page.rows) {
+        TRY_ASSIGN(const auto owner, format::decode<format::Owner>(row.value));
+        const auto inode = names_.parked_inode(format::owner_object_key(row.key));
+        if (owner.inode() == 0 && inode) TRY(drop_parked(mount, *inode));
+      }
+      more = page.more;
+      if (more) range.begin = kv::key_after(page.rows.back().key);
+    }
+  }
+  return {};
+}
+
 Result<Inode> ObjectNamespace::change(std::string_view bucket, std::string_view key, const ChangeFacts& change,
                                       kv::Durability durability) {
   return run_operation(

@@ -189,6 +189,8 @@ class ObjectNamespace {
   // as `drop_parked` says so, unless put() gave it to the inode.
   Result<void> park(MountId mount, InodeId inode);
   Result<void> drop_parked(MountId mount, InodeId inode);
+  // All that are reserved. Requires: nobody copies to them any more.
+  Result<void> drop_all_parked();
   // Changes the facts of what is there; its content stays. kNotFound. `change` may alter attributes of the inode, too.
   using ChangeFacts = std::function<Result<void>(Inode& inode, format::ObjectFacts& facts)>;
   Result<Inode> change(std::string_view bucket, std::string_view key, const ChangeFacts& change,

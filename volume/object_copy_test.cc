@@ -152,6 +152,7 @@ TEST_F(ObjectCopyTest, a_crash_leaves_a_whole_copy_or_none) {
     if (there) {
       EXPECT_EQ(get("b"), "content");
     }
+    expect_settled(there ? Strings{"a", "b"} : Strings{"a"});
   }
 }
 

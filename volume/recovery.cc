@@ -245,6 +245,8 @@ Result<Recovered> recover(meta::Namespace& names, pages::PageStore& pages, const
     ++recovered.orphans;
   }
 
+  // Who copied to these is gone.
+  TRY(meta::ObjectNamespace(names, Duration(-1)).drop_all_parked());
   const bool lossy = restarted && !pages.trusted();
   AfterPowerLoss after_power_loss(names, pages, recovered);
   TRY_ASSIGN(const auto marks, names.write_marks());
