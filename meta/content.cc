@@ -164,14 +164,15 @@ Result<Inode> Namespace::report_corruption(InodeId inode, LocalFileId local_file
   });
 }
 
-Result<void> Namespace::revert_to_home(InodeId inode) {
-  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+Result<Namespace::Home> Namespace::revert_to_home(InodeId inode) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Home> {
+    Home home = Home::kKnown;
     TRY_ASSIGN(Inode record, tables.load_inode(inode));
     if (!record.has_home()) return fail(ErrorCode::kInvalid, "the content was never persisted");
     const uint64_t persisted = record.persisted_generation();
     if (!record.claimed_key().empty() && record.claimed_key() == record.home().key() &&
         record.claimed_mount() == record.home().mount()) {
-      // An upload over the home was under way. If it took effect, the next look at the bucket finds what is there now.
+      home = Home::kInDoubt;
       record.clear_claimed_key();
       record.clear_claimed_mount();
       record.mutable_home()->set_since_ns(0);
@@ -198,7 +199,7 @@ Result<void> Namespace::revert_to_home(InodeId inode) {
       tables.put_inode(name);
     }
     TRY(tables.requeue_further_names(record));
-    return {};
+    return home;
   });
 }
 

@@ -11,6 +11,30 @@ constexpr uint32_t kDirectoryPermissions = 0755;
 // For so long after an object is gone a store may go on showing the prefixes above it.
 constexpr int64_t kGhostNs = 60'000'000'000;
 
+// Others put another object in the place of the home, or it came there by an upload that nobody knows of any more.
+void take_content(Tables& tables, Inode& inode, std::string_view etag, uint64_t size, int64_t mtime_ns,
+                  Namespace::LowerChanges& changes) {
+  changes.content_changed.emplace_back(inode.id());
+  if (inode.local_file() != 0) changes.stale_local_files.emplace_back(inode.local_file());
+  inode.set_local_file(0);
+  inode.set_generation(inode.generation() + 1);
+  inode.set_persisted_generation(inode.generation());
+  inode.set_attributes_unknown(true);
+  inode.set_mtime_ns(mtime_ns);
+  inode.set_ctime_ns(tables.now_ns());
+  ObjectTables(tables).content_found(inode);
+  tables.set_size(inode, size);
+  inode.mutable_home()->set_etag(std::string(etag));
+  inode.mutable_home()->set_size(size);
+  inode.mutable_home()->set_since_ns(tables.now_ns());
+  if (inode.links() > 1) {
+    // Once the object says again that it has others beside it, they follow.
+    inode.set_attributes_version(inode.attributes_version() + 1);
+    tables.enqueue(inode, format::ORDINARY, tables.now_ns());
+  }
+  tables.put_inode(inode);
+}
+
 class Merge {
  public:
   Merge(Tables& tables, const Inode& directory, const format::Lower& lower, const RecentErasures& erasures,
@@ -133,23 +157,7 @@ class Merge {
       TRY_ASSIGN(const bool exchanged, exchange_names(inode, record));
       if (!exchanged) return {};
     }
-    changes_.content_changed.push_back(id);
-    if (inode.local_file() != 0) changes_.stale_local_files.emplace_back(inode.local_file());
-    inode.set_local_file(0);
-    inode.set_generation(inode.generation() + 1);
-    inode.set_persisted_generation(inode.generation());
-    inode.set_attributes_unknown(true);
-    inode.set_mtime_ns(entry.mtime_ns);
-    inode.set_ctime_ns(tables_.now_ns());
-    ObjectTables(tables_).content_found(inode);
-    tables_.set_size(inode, entry.size);
-    set_home(inode, entry, key);
-    if (inode.links() > 1) {
-      // Once the object says again that it has others beside it, they follow.
-      inode.set_attributes_version(inode.attributes_version() + 1);
-      tables_.enqueue(inode, format::ORDINARY, tables_.now_ns());
-    }
-    tables_.put_inode(inode);
+    take_content(tables_, inode, entry.etag, entry.size, entry.mtime_ns, changes_);
     return {};
   }
 
@@ -295,6 +303,20 @@ Result<Namespace::LowerChanges> Namespace::drop_lower(InodeId directory, std::st
     TRY_ASSIGN(const auto unlinked, tables.remove_entry(directory, name, *dentry, false));
     if (unlinked.local_file != LocalFileId(0)) changes.stale_local_files.push_back(unlinked.local_file);
     tables.touch_directory(directory, tables.now_ns());
+    return changes;
+  });
+}
+
+Result<Namespace::LowerChanges> Namespace::take_home(InodeId id, std::string_view known_etag, std::string_view etag, uint64_t size,
+                                                     int64_t mtime_ns) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<LowerChanges> {
+    LowerChanges changes;
+    TRY_ASSIGN(auto inode, tables.find_inode(id));
+    if (!inode || !content_persisted(*inode) || inode->home().etag() != known_etag || inode->claimed_key() == inode->home().key())
+      return changes;
+    TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(id)));
+    if (mark) return changes;
+    take_content(tables, *inode, etag, size, mtime_ns, changes);
     return changes;
   });
 }

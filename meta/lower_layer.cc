@@ -92,6 +92,26 @@ class LowerLayer::Impl {
     return list(directory, record.lower(), deadline);
   }
 
+  Result<bool> look_at_home(InodeId id, Accept accept, Deadline deadline) {
+    TRY_ASSIGN(const Inode inode, names_.load(id));
+    if (!inode.has_home()) return false;
+    format::Lower place;
+    place.set_mount(inode.home().mount());
+    TRY_ASSIGN(const auto store, store_of(place));
+    const auto head = store->head(inode.home().key(), deadline);
+    if (failed_with(head, ErrorCode::kNotFound)) return false;
+    TRY(head);
+    const auto owner = owner_of(head->attributes);
+    const bool own = owner && owner->volume_id == names_.volume_id() && owner->inode == id;
+    if (head->info.etag == inode.home().etag() || (accept == Accept::kOwn && !own)) return false;
+    auto changes = names_.take_home(id, inode.home().etag(), head->info.etag, head->info.size_bytes, unix_ns(head->info.last_modified));
+    TRY(changes);
+    if (changes->content_changed.empty()) return false;
+    log_warn("lower.object_is_another", {{"inode", id}, {"object", store->uri() + inode.home().key()}, {"own", own}});
+    TRY(apply(InodeId(inode.parent()), std::move(changes)));
+    return true;
+  }
+
   void refresh_in_background(InodeId directory) {
     std::lock_guard lock(mutex_);
     if (stopping_ || waiting_.size() >= kRefreshesMax) return;
@@ -536,6 +556,9 @@ Result<void> LowerLayer::load_directory(InodeId directory, Deadline deadline) {
 }
 void LowerLayer::refresh_in_background(InodeId directory) { impl_->refresh_in_background(directory); }
 Result<void> LowerLayer::refresh(InodeId directory, Deadline deadline) { return impl_->refresh(directory, deadline); }
+Result<bool> LowerLayer::look_at_home(InodeId inode, Accept accept, Deadline deadline) {
+  return impl_->look_at_home(inode, accept, deadline);
+}
 Result<void> LowerLayer::refresh_shadow(const Inode& inode, Deadline deadline) {
   return impl_->refresh_shadow(inode, deadline);
 }

@@ -32,6 +32,10 @@ class LowerLayer {
   void refresh_in_background(InodeId directory);
   // Lists it again now.
   Result<void> refresh(InodeId directory, Deadline deadline);
+  // Looks at the object that is the home of the inode now. If it is another one than is known, whoever put it there or (kOwn) only if
+  // this volume did, for this inode, it is the inode's content from then on; says whether it is so. Without an object: false.
+  enum class Accept : uint8_t { kAny, kOwn };
+  Result<bool> look_at_home(InodeId inode, Accept accept, Deadline deadline);
   // Looks again at the object in the bucket of one that no path shows.
   Result<void> refresh_shadow(const Inode& inode, Deadline deadline);
   // Reads the object's metadata of an inode whose attributes are unknown.

@@ -374,8 +374,10 @@ class Namespace {
   // The local file's bytes are lost or rotten: quarantined if they are nowhere else.
   Result<Inode> report_corruption(InodeId inode, LocalFileId local_file);
   // The content is again what the home holds, which was persisted before what the local file has; that one is nobody's any more.
+  // kInDoubt: an upload over the home was under way, and may have taken effect; the next look at the bucket takes in what is there.
   // Requires: there is a home.
-  Result<void> revert_to_home(InodeId inode);
+  enum class Home : uint8_t { kKnown, kInDoubt };
+  Result<Home> revert_to_home(InodeId inode);
 
   // --- what survives a loss of power: flush.cc
   // Content that was committed without being synced belongs to an epoch. Whoever flushes ends one, makes all local files
@@ -408,6 +410,9 @@ class Namespace {
   // Whether the key is still the record's: to be asked once nothing can erase what is put there (persist/key_locks.h). What was
   // removed since its claim may have had its whiteout erased already.
   Result<bool> owns_key(InodeId inode, MountId mount, std::string_view key);
+  // Gives up a claim on the key of the home, which nobody wrote to: what lies there is what others put there, and the next look at the
+  // bucket may take it in.
+  Result<void> withdraw_claim(InodeId inode, MountId mount, std::string_view key);
   // Takes `key`'s object away from its owner for `claimant`'s sake: the owner's object was copied to `new_key` (etag of
   // the copy), or, with an empty `new_key`, is not needed because its content is local and unpersisted.
   Result<void> rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
@@ -527,6 +532,9 @@ class Namespace {
   // kStale when the directory's lower layer is another prefix by now.
   Result<LowerChanges> merge_lower(InodeId directory, const format::Lower& lower,
                                    const std::vector<LowerEntry>& entries);
+  // Another object than the known one lies where the home of a clean inode is: that is its content now. Nothing changes if the home is
+  // not `known_etag` any more, or something is being written to it.
+  Result<LowerChanges> take_home(InodeId inode, std::string_view known_etag, std::string_view etag, uint64_t size, int64_t mtime_ns);
   // The object of a clean entry was not in a complete listing and a head confirmed that it is gone.
   Result<LowerChanges> drop_lower(InodeId directory, std::string_view name, std::string_view etag);
   // The same of objects that no path can show, below a prefix that the directory reads: they become objects of the shadow

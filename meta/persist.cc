@@ -225,6 +225,19 @@ std::optional<InodeId> Namespace::parked_inode(std::string_view key) const {
   return InodeId(id);
 }
 
+Result<void> Namespace::withdraw_claim(InodeId inode, MountId mount, std::string_view key) {
+  return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {
+    TRY_ASSIGN(auto record, tables.find_record(inode));
+    if (!record || !record->has_home() || record->home().key() != key || record->claimed_key() != key ||
+        MountId(record->home().mount()) != mount || MountId(record->claimed_mount()) != mount)
+      return {};
+    record->clear_claimed_key();
+    record->clear_claimed_mount();
+    tables.put_inode(*record);
+    return {};
+  });
+}
+
 Result<void> Namespace::rehome(InodeId owner, MountId mount, std::string_view key, std::string_view new_key,
                                std::string_view new_etag) {
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<void> {

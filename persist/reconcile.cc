@@ -282,8 +282,15 @@ Result<meta::PersistedObject> Reconciler::replace_lost_home(const meta::Claim& c
     if (linked) parts_.lower.refresh_in_background(InodeId(linked->parent()));
     return fail(ErrorCode::kBusy, "object '" + claim.source->key() + "' was changed before it could be copied");
   }
-  if (lies_at(inode, claim.mount, claim.key)) {
-    // Only attributes were to be written. The bucket's version is the newer one: the next listing takes it in.
+  // Only attributes were to be written onto what lies at its place: the bucket's version is the newer one. What lies elsewhere stays the
+  // file's if an upload of ours that nobody knows of put it there.
+  const bool in_place = lies_at(inode, claim.mount, claim.key);
+  if (in_place) TRY(parts_.names.withdraw_claim(InodeId(inode.id()), claim.mount, claim.key));
+  using Accept = meta::LowerLayer::Accept;
+  TRY_ASSIGN(const bool another, parts_.lower.look_at_home(InodeId(inode.id()), in_place ? Accept::kAny : Accept::kOwn,
+                                                           parts_.deadlines.reply()));
+  if (another) return fail(ErrorCode::kBusy, "object '" + inode.home().key() + "' is another one than was known");
+  if (in_place) {
     parts_.lower.refresh_in_background(InodeId(inode.parent()));
     return fail(ErrorCode::kStale, "object '" + claim.key + "' was changed in the bucket");
   }

@@ -155,6 +155,7 @@ class LocalVolume final : public Volume {
   // Files that the rules no longer keep from the bucket get into the queue, when that is due; what fails is tried again with
   // the next scan.
   void requeue_transient();
+  void look_at_homes(const std::vector<InodeId>& in_doubt);
   // When its period is over, or one that was stopped has to go on.
   void scrub_when_due();
   bool flush_to_disk();

@@ -106,9 +106,10 @@ class AfterPowerLoss {
     return names_.end_writes({{.inode = mark.inode}});
   }
 
-  // Of content that is not persisted.
+  // Of a local file that nobody was writing to.
   Result<void> settle_content(const meta::Inode& inode) {
-    if (inode.quarantined() || meta::content_persisted(inode)) return {};
+    if (inode.quarantined()) return {};
+    if (meta::content_persisted(inode)) return settle_copy(inode);
     const uint64_t size = durable(inode);
     const auto stat = pages_.stat(LocalFileId(inode.local_file()));
     if (stat.has_value() && size >= inode.size() && stat->size_bytes == inode.size()) return {};
@@ -120,6 +121,14 @@ class AfterPowerLoss {
 
  private:
   uint64_t durable(const meta::Inode& inode) const { return meta::durable_bytes(inode, names_.flushed_epoch()); }
+
+  // The bytes of a copy are checked; of its size nothing else tells.
+  Result<void> settle_copy(const meta::Inode& inode) {
+    const LocalFileId local(inode.local_file());
+    const auto stat = pages_.stat(local);
+    if (stat.has_value() && stat->size_bytes != inode.size()) pages_.remove(local);
+    return {};
+  }
 
   Result<void> cut(const meta::Inode& inode, uint64_t size) {
     const LocalFileId id(inode.local_file());
@@ -162,7 +171,8 @@ class AfterPowerLoss {
 
   Result<void> revert(const meta::Inode& inode) {
     const LocalFileId local(inode.local_file());
-    TRY(names_.revert_to_home(InodeId(inode.id())));
+    TRY_ASSIGN(const auto home, names_.revert_to_home(InodeId(inode.id())));
+    if (home == meta::Namespace::Home::kInDoubt) recovered_.in_doubt.emplace_back(inode.id());
     ++recovered_.reverted;
     log_warn("volume.unsynced_content_reverted",
              {{"inode", inode.id()}, {"local_file", local}, {"to", inode.home().key()}});

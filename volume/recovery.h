@@ -23,6 +23,7 @@ struct Recovered {
   std::vector<LoggedBodies::Standing> bodies;  // rows that stand, of files that hold what they say
   uint64_t cut = 0;           // of files that grew, the end did not
   uint64_t reverted = 0;      // to what was persisted of them
+  std::vector<InodeId> in_doubt;  // of those: what is persisted of them the bucket knows better; to LowerLayer::look_at_home()
   bool local_files_left = false;  // to OpenFiles::recover_local_file() and PageStore::finish_recovery()
 };
 

@@ -13,6 +13,8 @@ constexpr std::string_view kRulesDocument = "pathconfig";
 constexpr Duration kAccessRecordPeriod = std::chrono::seconds(5);
 constexpr std::string_view kWriteThroughRules =
     R"({"apiVersion": "v1.0", "defaultRule": {"policyMode": "WRITE_THROUGH"}, "pathRules": []})";
+// All looks at the bucket that a start after a loss of power waits for.
+constexpr Duration kHomesLookMax = std::chrono::seconds(5);
 // How often a volume that scrubs by itself looks whether it is time to.
 constexpr Duration kScrubLookMin = std::chrono::seconds(1);
 constexpr Duration kScrubLookMax = std::chrono::minutes(1);
@@ -112,6 +114,7 @@ Result<void> LocalVolume::start() {
                                 {"held_open", held_.size()}});
   TRY(mounts_.open());
   TRY(objects_->start());
+  look_at_homes(recovered.in_doubt);
   if (recovered.local_files_left) {
     recovered_ = false;
     recovery_ = std::thread([this] { recover_local_files(); });
@@ -131,6 +134,16 @@ Result<void> LocalVolume::start() {
     flusher_.emplace(options_.flush_interval, [this] { (void)flush_to_disk(); });
   }
   return {};
+}
+
+// Before anybody builds on what is not there any more. Where the store cannot be reached nobody can, and the persister looks again.
+void LocalVolume::look_at_homes(const std::vector<InodeId>& in_doubt) {
+  const Deadline deadline = Deadline::after(std::min(options_.ufs_timeout, kHomesLookMax));
+  for (const InodeId inode : in_doubt) {
+    const auto looked = lower_->look_at_home(inode, meta::LowerLayer::Accept::kAny, deadline);
+    if (!looked.has_value()) log_warn("volume.home_in_doubt", {{"inode", inode}, {"error", looked.error()}});
+    if (deadline.expired()) return;
+  }
 }
 
 void LocalVolume::scrub_when_due() {

@@ -36,14 +36,12 @@ inline uint64_t number_of(const char* variable, uint64_t otherwise) {
 class LossyVolume {
  public:
   enum class Load : uint8_t { kMixed, kTour };
-  // `without`: a sync that is not made; see VolatileDisk::ignore_syncs().
-  LossyVolume(uint64_t seed, Load load, const std::string& without = {}) : random_(seed) {
+  LossyVolume(uint64_t seed, Load load) : random_(seed) {
     char path[] = "/tmp/weir-power-XXXXXX";
     dir_ = ::mkdtemp(path);
     open_log({.file = dir_ + "/log"});
     std::filesystem::create_directory(dir_ + "/root");
     disk_ = std::make_unique<VolatileDisk>(dir_ + "/root");
-    disk_->ignore_syncs(without);
     set_boot_id(boot_);
     bucket_ = CrashVolume::make_bucket();
     volume_ = std::make_unique<CrashVolume>(dir_ + "/root", bucket_);
@@ -148,7 +146,7 @@ class LossyVolume {
       set_boot_id(boot_);
       const auto look = [&](const std::string& when) {
         for (size_t i = 0; i < programs_.size(); ++i) {
-          const std::string wrong = programs_[i]->check(*found, found.root(), left.before[i], left.after[i], death);
+          const std::string wrong = programs_[i]->check(*found, left.before[i], left.after[i], death);
           if (!wrong.empty()) told += when + wrong;
         }
       };

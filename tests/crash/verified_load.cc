@@ -28,12 +28,6 @@ constexpr size_t kSectorBytes = 512;
 
 std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
 
-std::string read_all(volume::OpenFile& file) {
-  std::string content(4 << 20, '\0');
-  content.resize(must(file.read(0, std::as_writable_bytes(std::span(content)))));
-  return content;
-}
-
 // Bytes that nothing else has.
 std::string content_of(uint64_t salt, uint64_t version, size_t size) {
   Random random(salt * 1'000'003 + version);
@@ -133,8 +127,7 @@ class Replacer : public Program {
     }
   }
 
-  std::string check(volume::Volume& volume, InodeId directory, const Mark& before, const Mark& after,
-                    Death death) override {
+  std::string check(volume::Volume& volume, const Mark& before, const Mark& after, Death death) override {
     std::map<std::string, Found> found;
     for (const std::string& file : files()) found[file] = look(volume, file);
     const std::lock_guard lock(mutex_);
@@ -558,8 +551,7 @@ class Appender final : public Program {
     if (synced) mark_.synced = mark_.done;
   }
 
-  std::string check(volume::Volume& volume, InodeId directory, const Mark& before, const Mark& after,
-                    Death death) override {
+  std::string check(volume::Volume& volume, const Mark& before, const Mark& after, Death death) override {
     const uint64_t first = death == Death::kProcess ? before.done : before.synced;
     const Found found = look(volume, name_);
     if (!found.there) return first == 0 ? "" : name_ + " is gone; " + std::to_string(first) + " bytes must be there\n";
@@ -647,8 +639,7 @@ class PageWriter final : public Program {
     }
   }
 
-  std::string check(volume::Volume& volume, InodeId directory, const Mark& before_index, const Mark& after_index,
-                    Death death) override {
+  std::string check(volume::Volume& volume, const Mark& before_index, const Mark& after_index, Death death) override {
     const Found found = look(volume, name_);
     if (!found.there) return name_ + " is gone\n";
     if (!found.content) return name_ + " was reported as lost\n";

@@ -43,7 +43,7 @@ class Program {
   // Goes on with a volume that has all that was done.
   virtual void attach(volume::Volume& volume, InodeId directory) = 0;
   // What is wrong with what is there now, one line each. `before`: the mark before the death, `after`: one after it.
-  virtual std::string check(volume::Volume& volume, InodeId directory, const Mark& before, const Mark& after, Death death) = 0;
+  virtual std::string check(volume::Volume& volume, const Mark& before, const Mark& after, Death death) = 0;
   virtual const std::string& name() const = 0;
 };
 
