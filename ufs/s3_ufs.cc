@@ -1,17 +1,15 @@
 #include "ufs/s3_ufs.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cctype>
 #include <mutex>
 #include <thread>
 
-#include "base/random.h"
 #include "net/checksum.h"
 #include "net/digest.h"
 #include "net/encoding.h"
 #include "ufs/limits.h"
 #include "ufs/s3_errors.h"
+#include "ufs/s3_headers.h"
 #include "ufs/s3_names.h"
 
 namespace weir::ufs {
@@ -19,22 +17,9 @@ namespace {
 
 using net::Method;
 
-constexpr Duration kSilentWork = std::chrono::minutes(10);  // copies and completes may answer late
-constexpr Duration kProbeFirstAnswer = std::chrono::seconds(10);
 constexpr Duration kBucketSeenValid = std::chrono::seconds(30);
 constexpr uint64_t kCopyPartBytes = 512ull << 20;
 constexpr size_t kCopyThreads = 8;
-constexpr std::string_view kMetadataHeader = "x-amz-meta-";
-constexpr const char* kChecksumHeader = "x-amz-checksum-crc32c";
-
-std::string in_quotes(std::string_view etag) { return '"' + std::string(etag) + '"'; }
-
-std::optional<uint64_t> number(std::string_view text) {
-  uint64_t value = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (code != std::errc{} || end != text.data() + text.size()) return std::nullopt;
-  return value;
-}
 
 // A call that may have had its effect fails so.
 Error write_error(S3Refusal refusal) {
@@ -45,62 +30,7 @@ Error write_error(S3Refusal refusal) {
   return Error(ErrorCode::kMayHaveHappened, "the outcome is unknown: " + refusal.error.to_string());
 }
 
-void add_conditions(net::Headers& headers, const Conditions& conditions) {
-  if (conditions.if_match) headers.push_back({"if-match", in_quotes(*conditions.if_match)});
-  if (conditions.if_none_match) headers.push_back({"if-none-match", "*"});
-}
-
-void add_attributes(net::Headers& headers, const ObjectAttributes& attributes) {
-  headers.push_back({"content-type",
-                     attributes.content_type.empty() ? "application/octet-stream" : attributes.content_type});
-  for (const auto& [name, header] : kObjectHeaders) {
-    if (!(attributes.*header).empty()) headers.push_back({std::string(name), attributes.*header});
-  }
-  for (const auto& [name, value] : attributes.user) {
-    headers.push_back({std::string(kMetadataHeader) + name, value});
-  }
-}
-
 bool conditional(const Conditions& conditions) { return conditions.if_match || conditions.if_none_match; }
-
-bool is_md5(std::string_view etag) {
-  return etag.size() == 32 && etag.find_first_not_of("0123456789abcdef") == std::string_view::npos;
-}
-
-// With these the etag of a single PUT is not the MD5 of its bytes.
-bool hides_md5(const net::Headers& headers) {
-  return net::header(headers, "x-amz-server-side-encryption").starts_with("aws:kms") ||
-         !net::header(headers, "x-amz-server-side-encryption-customer-algorithm").empty();
-}
-
-// The CRC32C of the whole object; multipart uploads have one of their parts' checksums, "xxx=-2".
-std::optional<std::string> whole_checksum(const net::Headers& headers) {
-  const std::string* checksum = net::find_header(headers, kChecksumHeader);
-  if (checksum == nullptr || checksum->contains('-')) return std::nullopt;
-  if (const auto type = net::header(headers, "x-amz-checksum-type"); !type.empty() && type != "FULL_OBJECT") {
-    return std::nullopt;
-  }
-  return *checksum;
-}
-
-// Which bytes of an object of how many a 206 brings: "bytes 0-9/100".
-struct ContentRange {
-  uint64_t offset = 0;
-  uint64_t total = 0;
-};
-
-std::optional<ContentRange> content_range(const net::Headers& headers) {
-  constexpr std::string_view kUnit = "bytes ";
-  const std::string_view text = net::header(headers, "content-range");
-  const size_t dash = text.find('-');
-  const size_t slash = text.find('/');
-  if (!text.starts_with(kUnit) || dash == std::string_view::npos || slash == std::string_view::npos || dash > slash)
-    return std::nullopt;
-  const auto offset = number(text.substr(kUnit.size(), dash - kUnit.size()));
-  const auto total = number(text.substr(slash + 1));
-  if (!offset || !total) return std::nullopt;
-  return ContentRange{*offset, *total};
-}
 
 // What the store answers for a completed upload of these parts: MD5 of the parts' MD5s, and CRC32C of their CRC32Cs.
 struct Composite {
@@ -114,7 +44,7 @@ Composite composite_of(const std::vector<Part>& parts) {
   bool md5s_known = true;
   bool crcs_known = true;
   for (const Part& part : parts) {
-    const auto md5 = is_md5(part.etag) ? net::unhex(part.etag) : std::nullopt;
+    const auto md5 = s3::is_md5(part.etag) ? net::unhex(part.etag) : std::nullopt;
     const auto crc = part.checksum.empty() ? std::nullopt : net::unbase64(part.checksum);
     md5s_known = md5s_known && md5;
     crcs_known = crcs_known && crc;
@@ -128,11 +58,6 @@ Composite composite_of(const std::vector<Part>& parts) {
   return composite;
 }
 
-ObjectInfo info_of(std::string_view key, const net::Headers& headers, uint64_t size_bytes) {
-  return {std::string(key), size_bytes, std::string(net::without_quotes(net::header(headers, "etag"))),
-          net::parse_http_date(net::header(headers, "last-modified")).value_or(WallTime{})};
-}
-
 }  // namespace
 
 // A head, with what tells whose bytes these are.
@@ -142,13 +67,13 @@ struct S3Ufs::StoredObject {
 
   bool holds(std::span<const std::byte> body, const ObjectAttributes& attributes) const {
     if (head.info.size_bytes != body.size() || !says(head.attributes, attributes)) return false;
-    if (is_md5(head.info.etag) && !hides_md5(headers)) return head.info.etag == net::hex(net::md5(body));
-    return whole_checksum(headers) == net::checksum_text(net::crc32c(body));
+    if (s3::is_md5(head.info.etag) && !s3::hides_md5(headers)) return head.info.etag == net::hex(net::md5(body));
+    return s3::whole_checksum(headers) == net::checksum_text(net::crc32c(body));
   }
 
   bool holds(const Composite& composite) const {
     if (composite.etag && composite.etag == head.info.etag) return true;
-    return composite.checksum && net::header(headers, kChecksumHeader) == *composite.checksum;
+    return composite.checksum && net::header(headers, s3::kChecksumHeader) == *composite.checksum;
   }
 };
 
@@ -194,20 +119,10 @@ Result<S3Ufs::StoredObject> S3Ufs::load(std::string_view key, Deadline deadline)
   }
   bucket_was_seen();
   net::Headers& headers = answer->http.headers;
-  const auto size = number(net::header(headers, "content-length"));
+  const auto size = s3::number(net::header(headers, "content-length"));
   if (!size) return fail(ErrorCode::kCorrupt, uri() + ": the answer to HEAD has no length: " + std::string(key));
-  StoredObject object{{info_of(key, headers, *size), {}}, {}};
-  object.head.attributes.content_type = net::header(headers, "content-type");
-  for (const auto& [name, header] : kObjectHeaders) object.head.attributes.*header = net::header(headers, name);
-  for (const net::Header& header : headers) {
-    if (header.name.size() <= kMetadataHeader.size() ||
-        !net::same_name(std::string_view(header.name).substr(0, kMetadataHeader.size()), kMetadataHeader)) {
-      continue;
-    }
-    std::string name = header.name.substr(kMetadataHeader.size());
-    std::ranges::transform(name, name.begin(), [](unsigned char c) { return std::tolower(c); });
-    object.head.attributes.user.emplace(std::move(name), header.value);
-  }
+  StoredObject object{{s3::info_of(key, headers, *size), {}}, {}};
+  object.head.attributes = s3::attributes_of(headers);
   object.headers = std::move(headers);
   return object;
 }
@@ -245,12 +160,12 @@ Result<size_t> S3Ufs::get_range(std::string_view key, uint64_t offset, std::span
   S3Request request{.method = Method::kGet, .key = full_key(key), .sink = buffer};
   request.headers = {{"range", "bytes=" + std::to_string(offset) + '-' + std::to_string(offset + buffer.size() - 1)},
                      {"x-amz-checksum-mode", "ENABLED"}};
-  if (if_match) request.headers.push_back({"if-match", in_quotes(*if_match)});
+  if (if_match) request.headers.push_back({"if-match", s3::in_quotes(*if_match)});
   size_t told = 0;
   if (arrived && if_match) {
     // After a try that broke off the next one brings the same bytes again. Of a whole object there may be a checksum to look at.
     request.on_sink = [&](const net::HttpResponse& so_far) {
-      const auto range = content_range(so_far.headers);
+      const auto range = s3::content_range(so_far.headers);
       const bool is_part = so_far.status == 206 && range && range->offset == offset &&
                            (offset != 0 || range->total > buffer.size());
       if (!is_part || so_far.sink_bytes <= told) return;
@@ -269,21 +184,21 @@ Result<size_t> S3Ufs::get_range(std::string_view key, uint64_t offset, std::span
     bucket_was_seen();
     const net::HttpResponse& http = answer->http;
     // A store may answer a range that covers everything with 200.
-    const auto range = http.status == 206 ? content_range(http.headers) : ContentRange{0, http.sink_bytes};
+    const auto range = http.status == 206 ? s3::content_range(http.headers) : s3::ContentRange{0, http.sink_bytes};
     const bool complete = range && range->offset == offset && range->total >= offset &&
                           http.sink_bytes == std::min<uint64_t>(buffer.size(), range->total - offset);
     bool intact = true;
     if (complete && offset == 0 && http.sink_bytes == range->total) {
       const auto bytes = buffer.first(http.sink_bytes);
       const std::string_view etag = net::without_quotes(net::header(http.headers, "etag"));
-      if (const auto checksum = whole_checksum(http.headers)) {
+      if (const auto checksum = s3::whole_checksum(http.headers)) {
         intact = *checksum == net::checksum_text(net::crc32c(bytes));
-      } else if (etag_is_md5_ && is_md5(etag) && !hides_md5(http.headers)) {
+      } else if (etag_is_md5_ && s3::is_md5(etag) && !s3::hides_md5(http.headers)) {
         intact = etag == net::hex(net::md5(bytes));
       }
     }
     if (complete && intact) {
-      if (info != nullptr) *info = info_of(key, http.headers, range->total);
+      if (info != nullptr) *info = s3::info_of(key, http.headers, range->total);
       return http.sink_bytes;
     }
     damage = Error(ErrorCode::kCorrupt, uri() + std::string(key) + " at " + std::to_string(offset) +
@@ -311,9 +226,9 @@ Result<Etag> S3Ufs::put(std::string_view key, std::span<const std::byte> body, c
   if (conditional(options.conditions) && !conditional_put_) TRY(check_ahead(key, options.conditions, deadline));
 
   S3Request request{.method = Method::kPut, .key = full_key(key), .body = body, .body_is_data = true};
-  add_attributes(request.headers, options.attributes);
-  request.headers.push_back({kChecksumHeader, net::checksum_text(net::crc32c(body))});
-  if (conditional_put_) add_conditions(request.headers, options.conditions);
+  s3::add_attributes(request.headers, options.attributes);
+  request.headers.push_back({s3::kChecksumHeader, net::checksum_text(net::crc32c(body))});
+  if (conditional_put_) s3::add_conditions(request.headers, options.conditions);
   auto answer = client_->call(request, deadline);
   if (answer) {
     bucket_was_seen();
@@ -340,7 +255,7 @@ Result<std::string> S3Ufs::create_multipart(std::string_view key, const ObjectAt
   TRY(check(key));
   TRY(check_attributes(attributes));
   S3Request request{.method = Method::kPost, .key = full_key(key), .query = {{"uploads", ""}}};
-  add_attributes(request.headers, attributes);
+  s3::add_attributes(request.headers, attributes);
   if (part_checksums_) request.headers.push_back({"x-amz-checksum-algorithm", "CRC32C"});
   auto answer = client_->call(request, deadline);
   if (!answer) return fail(std::move(answer.error().error));
@@ -358,12 +273,12 @@ Result<Part> S3Ufs::upload_part(std::string_view key, std::string_view upload_id
                     .body = body};
   // Without a checksum of its own the part is protected by the SHA-256 under the signature.
   request.body_is_data = part_checksums_;
-  if (part_checksums_) request.headers = {{kChecksumHeader, net::checksum_text(net::crc32c(body))}};
+  if (part_checksums_) request.headers = {{s3::kChecksumHeader, net::checksum_text(net::crc32c(body))}};
   auto answer = client_->call(request, deadline);
   if (!answer) return fail(std::move(answer.error().error));
   const net::Headers& headers = answer->http.headers;
   return Part{part_number, std::string(net::without_quotes(net::header(headers, "etag"))), body.size(),
-              std::string(net::header(headers, kChecksumHeader))};
+              std::string(net::header(headers, s3::kChecksumHeader))};
 }
 
 Result<Part> S3Ufs::upload_part_copy(std::string_view key, std::string_view upload_id, uint32_t part_number,
@@ -377,11 +292,11 @@ Result<Part> S3Ufs::upload_part_copy(std::string_view key, std::string_view uplo
   S3Request request{.method = Method::kPut,
                     .key = full_key(key),
                     .query = {{"partNumber", std::to_string(part_number)}, {"uploadId", std::string(upload_id)}},
-                    .stall_timeout = kSilentWork};
+                    .stall_timeout = s3::kSilentWork};
   request.headers = {
       {"x-amz-copy-source", client_->copy_source(full_key(source))},
       {"x-amz-copy-source-range", "bytes=" + std::to_string(offset) + '-' + std::to_string(offset + size - 1)}};
-  if (source_if_match) request.headers.push_back({"x-amz-copy-source-if-match", in_quotes(*source_if_match)});
+  if (source_if_match) request.headers.push_back({"x-amz-copy-source-if-match", s3::in_quotes(*source_if_match)});
   auto answer = client_->call(request, deadline);
   if (!answer) {
     // InvalidRange, or 416: a range that is not inside the source.
@@ -415,8 +330,8 @@ Result<Etag> S3Ufs::complete_multipart(std::string_view key, std::string_view up
                     .query = {{"uploadId", std::string(upload_id)}},
                     .headers = {{"content-type", "application/xml"}},
                     .body = net::bytes_of(body),
-                    .stall_timeout = kSilentWork};
-  if (conditional_put_) add_conditions(request.headers, conditions);
+                    .stall_timeout = s3::kSilentWork};
+  if (conditional_put_) s3::add_conditions(request.headers, conditions);
   auto answer = client_->call(request, deadline);
   if (answer) {
     bucket_was_seen();
@@ -502,14 +417,14 @@ Result<Etag> S3Ufs::copy(std::string_view source, std::string_view destination, 
     TRY(check_ahead(destination, options.conditions, deadline));
   }
 
-  S3Request request{.method = Method::kPut, .key = full_key(destination), .stall_timeout = kSilentWork};
+  S3Request request{.method = Method::kPut, .key = full_key(destination), .stall_timeout = s3::kSilentWork};
   request.headers = {{"x-amz-copy-source", client_->copy_source(full_key(source))},
                      {"x-amz-metadata-directive", options.attributes ? "REPLACE" : "COPY"}};
-  if (options.attributes) add_attributes(request.headers, *options.attributes);
+  if (options.attributes) s3::add_attributes(request.headers, *options.attributes);
   if (options.source_if_match) {
-    request.headers.push_back({"x-amz-copy-source-if-match", in_quotes(*options.source_if_match)});
+    request.headers.push_back({"x-amz-copy-source-if-match", s3::in_quotes(*options.source_if_match)});
   }
-  if (conditional_copy_) add_conditions(request.headers, options.conditions);
+  if (conditional_copy_) s3::add_conditions(request.headers, options.conditions);
   auto answer = client_->call(request, deadline);
   if (answer) {
     bucket_was_seen();
@@ -586,7 +501,7 @@ Result<void> S3Ufs::erase(std::string_view key, const std::optional<Etag>& if_ma
     }
   }
   S3Request request{.method = Method::kDelete, .key = full_key(key)};
-  if (if_match) request.headers.push_back({"if-match", in_quotes(*if_match)});
+  if (if_match) request.headers.push_back({"if-match", s3::in_quotes(*if_match)});
   auto answer = client_->call(request, deadline);
   if (!answer && if_match && answer.error().error == ErrorCode::kNotSupported) {
     request.headers.clear();
@@ -622,7 +537,7 @@ Result<std::vector<Result<void>>> S3Ufs::erase_batch(const std::vector<std::stri
                                .headers = {{"content-type", "application/xml"},
                                            {"content-md5", net::base64(net::md5(net::bytes_of(body)))}},
                                .body = net::bytes_of(body),
-                               .stall_timeout = kSilentWork},
+                               .stall_timeout = s3::kSilentWork},
                               deadline);
   if (!answer) return fail(write_error(std::move(answer.error())));
   TRY_ASSIGN(const auto errors, net::parse_delete_result(answer->http.body));
@@ -706,125 +621,6 @@ Result<ListPage> S3Ufs::list_stored(const ListRequest& wanted, const std::string
     if (stored == shown) page.complete_until = std::move(last);
   }
   return page;
-}
-
-// The objects that a probe makes; gone with it.
-struct S3Ufs::Scratch {
-  S3Ufs& store;
-  Deadline deadline;
-  std::string first;
-  std::string second;
-
-  ~Scratch() {
-    (void)store.erase(first, std::nullopt, deadline);
-    (void)store.erase(second, std::nullopt, deadline);
-  }
-};
-
-Result<Capabilities> S3Ufs::try_capabilities(Deadline deadline) {
-  Random random = Random::from_entropy();
-  const std::string name = ".weir-probe-" + std::to_string(random.next());
-  const Scratch scratch{*this, deadline, name + "-1", name + "-2"};
-  const std::string text = "This object is left by an interrupted check of the bucket and may be deleted.\n";
-  const auto body = net::bytes_of(text);
-  constexpr std::string_view kOtherEtag = "00000000000000000000000000000000";
-
-  // Sends the conditions as they are, whatever was found before.
-  const auto send = [&](S3Request request, const Conditions& conditions) {
-    add_conditions(request.headers, conditions);
-    return client_->call(request, deadline);
-  };
-  const auto plain_put = [&](const std::string& key) {
-    return S3Request{.method = Method::kPut,
-                     .key = full_key(key),
-                     .headers = {{kChecksumHeader, net::checksum_text(net::crc32c(body))}},
-                     .body = body,
-                     .body_is_data = true};
-  };
-  const auto refused = [](const auto& answer) {
-    return !answer && answer.error().error == ErrorCode::kPrecondition;
-  };
-  const auto no_answer = [](const auto& answer) {
-    return !answer && (answer.error().error == ErrorCode::kUnavailable || answer.error().error == ErrorCode::kTimedOut ||
-                       answer.error().error == ErrorCode::kCancelled || answer.error().error == ErrorCode::kDenied);
-  };
-
-  // A store that does not know a condition ignores or refuses it; then the object is written without.
-  auto created = send(plain_put(scratch.first), {.if_none_match = true});
-  const bool creates = created.has_value();
-  if (!created) created = client_->call(plain_put(scratch.first), deadline);
-  if (!created) return fail(std::move(created.error().error));
-  const std::string etag(net::without_quotes(net::header(created->http.headers, "etag")));
-  etag_is_md5_ = etag == net::hex(net::md5(body)) && !hides_md5(created->http.headers);
-  // Verified where a wrong one is refused.
-  S3Request damaged = plain_put(scratch.second);
-  damaged.headers = {{kChecksumHeader, net::checksum_text(~net::crc32c(body))}};
-  const auto damaged_put = client_->call(damaged, deadline);
-  if (no_answer(damaged_put)) return fail(damaged_put.error().error);
-  if (!damaged_put) client_->checksums_are_verified();
-
-  Capabilities found;
-  const auto again = send(plain_put(scratch.first), {.if_none_match = true});
-  if (no_answer(again)) return fail(again.error().error);
-  const auto mismatched = send(plain_put(scratch.first), {.if_match = Etag(kOtherEtag)});
-  if (no_answer(mismatched)) return fail(mismatched.error().error);
-  const auto matched = send(plain_put(scratch.first), {.if_match = etag});
-  if (no_answer(matched)) return fail(matched.error().error);
-  found.conditional_put = creates && refused(again) && refused(mismatched) && matched.has_value();
-
-  // The same of completing an upload, and copying into its parts. MinIO copies only into uploads without checksums.
-  std::string upload_id;
-  for (const bool with_checksums : {true, false}) {
-    part_checksums_ = with_checksums;
-    TRY_ASSIGN(upload_id, create_multipart(scratch.first, {}, deadline));
-    found.multipart_copy =
-        upload_part_copy(scratch.first, upload_id, 1, scratch.first, std::nullopt, 0, text.size(), deadline)
-            .has_value();
-    if (found.multipart_copy) break;
-    TRY(abort_multipart(scratch.first, upload_id, deadline));
-  }
-  if (!found.multipart_copy) {
-    part_checksums_ = true;
-    TRY_ASSIGN(upload_id, create_multipart(scratch.first, {}, deadline));
-  }
-  if (found.conditional_put) {
-    const auto part = upload_part(scratch.first, upload_id, 1, body, deadline);
-    if (!part) return fail(part.error());
-    const std::string xml = net::complete_multipart_xml({{1, part->etag, part->size_bytes, part->checksum}});
-    const auto completed = send({.method = Method::kPost,
-                                 .key = full_key(scratch.first),
-                                 .query = {{"uploadId", upload_id}},
-                                 .headers = {{"content-type", "application/xml"}},
-                                 .body = net::bytes_of(xml),
-                                 .stall_timeout = kSilentWork},
-                                {.if_none_match = true});
-    if (no_answer(completed)) return fail(completed.error().error);
-    found.conditional_put = refused(completed);
-  }
-  TRY(abort_multipart(scratch.first, upload_id, deadline));
-
-  S3Request copy{.method = Method::kPut,
-                 .key = full_key(scratch.second),
-                 .headers = {{"x-amz-copy-source", client_->copy_source(full_key(scratch.first))}},
-                 .stall_timeout = kSilentWork};
-  const auto first_copy = client_->call(copy, deadline);
-  if (!first_copy) return fail(first_copy.error().error);
-  const auto second_copy = send(copy, {.if_none_match = true});
-  if (no_answer(second_copy)) return fail(second_copy.error().error);
-  const auto mismatched_copy = send(copy, {.if_match = Etag(kOtherEtag)});
-  if (no_answer(mismatched_copy)) return fail(mismatched_copy.error().error);
-  found.conditional_copy = refused(second_copy) && refused(mismatched_copy);
-  return found;
-}
-
-Result<Capabilities> S3Ufs::probe(Deadline deadline) {
-  // A wrong endpoint is told soon, however patient the caller.
-  const Deadline soon = Deadline::at(std::min(deadline.time(), Deadline::after(kProbeFirstAnswer).time()));
-  TRY(list({.keys_max = 1}, soon));
-  TRY_ASSIGN(const Capabilities found, try_capabilities(deadline));
-  conditional_put_ = found.conditional_put;
-  conditional_copy_ = found.conditional_copy;
-  return found;
 }
 
 }  // namespace weir::ufs

@@ -80,8 +80,7 @@ class S3Ufs final : public UnderStore {
   Result<Etag> copy_in_parts(std::string_view source, std::string_view destination, const CopyOptions& options,
                              Deadline deadline);
 
-  struct Scratch;
-  Result<Capabilities> try_capabilities(Deadline deadline);
+  class Probe;
 
   const std::unique_ptr<S3Client> client_;
   // What probe() found; before it, what AWS does.
