@@ -30,6 +30,15 @@ constexpr Duration kWakePeriod = std::chrono::milliseconds(5);
 constexpr size_t kSeatsMin = 2;  // one request must not keep the next one waiting
 constexpr size_t kSeatsMax = 4;
 
+// A burst is read as a whole, and hardly anything is kept in the kernel meanwhile.
+constexpr Duration kRestFromForgets = std::chrono::milliseconds(20);
+
+bool is_forget(std::span<const char> message) {
+  InHeader header;
+  std::memcpy(&header, message.data(), sizeof header);
+  return header.opcode == kernel::kForget || header.opcode == kernel::kBatchForget;
+}
+
 // read(2) is to come back when its thread is signalled.
 void let_signals_interrupt() {
   struct sigaction action {};
@@ -193,7 +202,7 @@ void DeviceLoop::work(Reader& reader, std::optional<std::span<char>> first, Buff
   for (std::optional<std::span<char>> message = first;; message.reset()) {
     if (!message) {
       if (!take_seat()) break;
-      message = read(reader, buffer);
+      message = rings_.load() ? read_through_forgets(reader, buffer, slot) : read(reader, buffer);
       leave_seat(message ? Leaves::kToServe : Leaves::kForGood);
     }
     if (!message) break;
@@ -202,9 +211,19 @@ void DeviceLoop::work(Reader& reader, std::optional<std::span<char>> first, Buff
   ledger_.give_back(slot);
 }
 
+std::optional<std::span<char>> DeviceLoop::read_through_forgets(Reader& reader, Buffer& buffer, LedgerIntent* slot) {
+  for (;;) {
+    const auto message = read(reader, buffer);
+    if (!message || !is_forget(*message)) return message;
+    serve(*message, slot);
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, kRestFromForgets, [this] { return stopping_.load(); });
+  }
+}
+
 bool DeviceLoop::try_take_seat() {
   size_t taken = seats_taken_.load();
-  while (taken < seats_) {
+  while (taken < (rings_.load() ? 1 : seats_)) {
     if (seats_taken_.compare_exchange_weak(taken, taken + 1)) return true;
   }
   return false;
@@ -254,6 +273,7 @@ void DeviceLoop::stop() {
   stopping_.store(true);
   std::unique_lock lock(mutex_);
   seat_needed_.notify_all();
+  changed_.notify_all();
   for (bool reading = true; reading;) {
     reading = false;
     for (const Reader& reader : readers_) {

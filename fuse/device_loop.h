@@ -4,6 +4,9 @@
 // The kernel wakes the thread that has waited longest, whose caches are the coldest. So only as many threads wait in read(2) as
 // there are seats, one for each CPU and a few at most; the others are spare until all seats are empty.
 //
+// Where rings carry the requests, only what the kernel forgets comes here, and nobody waits for it: one thread reads it, many at a
+// time, and rests in between, so that the kernel has nobody to wake.
+//
 // A connection that a predecessor served is taken over in three steps. The kernel's greeting, which it says once, is
 // repeated from the ledger, and what else the predecessor left is served. Then the kernel is asked to send again what it has no reply to. One thread alone reads until a request
 // comes that is new: by then all that are sent again were read, and each is served by a thread of its own.
@@ -46,6 +49,9 @@ class DeviceLoop {
   // Returns when the connection has ended or after stop(), and no request runs any more.
   void run(Begin begin);
 
+  // From now on rings carry the requests.
+  void leave_requests_to_rings() { rings_.store(true); }
+
   // Reads no further request; returns when no thread is about to. What was read is served.
   void stop();
 
@@ -73,6 +79,8 @@ class DeviceLoop {
   // Waits for a seat; false: the loop is to end.
   bool take_seat();
   bool try_take_seat();
+  // Until something came that is not to be forgotten, or the loop is to end.
+  std::optional<std::span<char>> read_through_forgets(Reader& reader, Buffer& buffer, LedgerIntent* slot);
   enum class Leaves : uint8_t { kToServe, kForGood };
   void leave_seat(Leaves leaves);
   // All seats are empty: a thread that is spare takes one, or else a new one if the one that left will come back.
@@ -89,6 +97,7 @@ class DeviceLoop {
   static thread_local bool answers_greeting_;
   std::atomic<size_t> seats_taken_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> rings_{false};
 
   std::mutex mutex_;
   std::condition_variable changed_;

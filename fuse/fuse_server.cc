@@ -355,6 +355,7 @@ std::vector<DeviceLoop::Left> FuseServer::Session::start_rings() {
   std::vector<DeviceLoop::Left> left;
   if (begin == DeviceLoop::Begin::kTakeOver) left = ring_loop->left_by_predecessor();
   ring_loop->start();
+  device_loop->leave_requests_to_rings();
   return left;
 }
 

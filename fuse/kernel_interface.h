@@ -25,7 +25,9 @@ struct OutHeader {
 };
 static_assert(sizeof(OutHeader) == 16);
 
+inline constexpr uint32_t kForget = 2;
 inline constexpr uint32_t kGreeting = 26;    // FUSE_INIT
+inline constexpr uint32_t kBatchForget = 42;
 inline constexpr int32_t kNotifyResend = 7;  // FUSE_NOTIFY_RESEND
 
 // In the body of the greeting's answer (struct fuse_init_out).
