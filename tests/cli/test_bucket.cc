@@ -10,6 +10,8 @@
 namespace weir::testing {
 namespace {
 
+constexpr const char* kBucket = "weir";
+
 Deadline soon() { return Deadline::after(std::chrono::seconds(60)); }
 
 }  // namespace
@@ -21,9 +23,9 @@ std::unique_ptr<TestBucket> TestBucket::make(Under under, const std::filesystem:
   } else {
     auto server = MinioServer::start();
     EXPECT_TRUE(server.has_value()) << server.error().to_string();
-    if (!server || !(*server)->create_bucket("weir")) return nullptr;
+    if (!server || !(*server)->create_bucket(kBucket)) return nullptr;
     bucket->server_ = *std::move(server);
-    bucket->uri_ = "s3://weir/team";
+    bucket->uri_ = std::string("s3://") + kBucket + "/team";
     bucket->properties_ = {{"s3.endpoint", bucket->server_->endpoint()},
                            {"s3.access.key", bucket->server_->access_key()},
                            {"s3.secret.key", bucket->server_->secret_key()}};
@@ -38,6 +40,16 @@ std::unique_ptr<TestBucket> TestBucket::make(Under under, const std::filesystem:
 void TestBucket::put(const std::string& key, const std::string& body) {
   const auto put = store_->put(key, net::bytes_of(body), {}, soon());
   EXPECT_TRUE(put.has_value()) << put.error().to_string();
+}
+
+void TestBucket::erase_whole() {
+  const auto erased = server_->erase_bucket(kBucket);
+  EXPECT_TRUE(erased.has_value()) << erased.error().to_string();
+}
+
+void TestBucket::make_again() {
+  const auto made = server_->create_bucket(kBucket);
+  EXPECT_TRUE(made.has_value()) << made.error().to_string();
 }
 
 std::string TestBucket::get(const std::string& key) {

@@ -26,6 +26,9 @@ class TestBucket {
   // "absent" where there is none.
   std::string get(const std::string& key);
   ufs::UserMetadata metadata(const std::string& key);
+  // kMinio: the whole bucket goes, or is made again, empty.
+  void erase_whole();
+  void make_again();
   // Every object, with its size.
   std::map<std::string, uint64_t> list();
 

@@ -4,10 +4,13 @@
 
 #include <charconv>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <set>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -19,6 +22,7 @@
 namespace weir::testing {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Kind = ProxyFault::Kind;
@@ -144,6 +148,126 @@ TEST_F(Outage, whatever_the_store_does_local_work_goes_on_and_all_is_persisted_o
     expect_persisted(name, name);
   }
   expect_sound(files_up_to(number));
+}
+
+// Four writers of whole files, each until its first failure; prints the names of the files that are whole, and what the failures were.
+constexpr const char* kWriters = R"(import os, sys, threading
+folder, failures, whole = sys.argv[1], [], []
+def write(writer):
+    for number in range(400):
+        name = f'{writer}-{number}'
+        path = os.path.join(folder, name)
+        try:
+            with open(path, 'wb', buffering=0) as file:
+                for _ in range(4): file.write(b'x' * 65536)
+            whole.append(name)
+        except OSError as e:
+            failures.append(e.errno)
+            if os.path.lexists(path): os.unlink(path)
+            return
+threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(*failures)
+print(*whole)
+)";
+
+// Semantics 6.1, 6.2.
+TEST_F(Outage, writers_meet_the_pinned_limit_at_their_call_and_all_of_it_is_persisted_after_the_heal) {
+  if (const std::string obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << "SKIPPED: " << obstacle;
+  daemon_.set("fuse.mount.point", daemon_.mount_point());
+  daemon_.set("worker.page.store.size", "64MiB");
+  daemon_.set("worker.page.store.pinned.file.capacity.limit.ratio", "0.5");
+  start();
+  put("before", "0");
+  expect_persisted("before", "0");
+  proxy_->set({.kind = Kind::kBlackHole});
+  std::ofstream(daemon_.home() / "writers.py") << kWriters;
+  const Ended written = daemon_.script("timeout -s KILL 60 python3 $TMPDIR/writers.py $MNT/s3");
+  ASSERT_EQ(written.exit_code, 0) << written.err;
+  std::istringstream lines(written.out);
+  std::string failures, names;
+  std::getline(lines, failures);
+  std::getline(lines, names);
+  EXPECT_EQ(failures, "28 28 28 28");  // ENOSPC
+  std::istringstream words(names);
+  std::set<std::string> whole{std::istream_iterator<std::string>(words), {}};
+  EXPECT_GE(whole.size() * (256 << 10), size_t{16 << 20});
+  EXPECT_LE(whole.size() * (256 << 10), size_t{40 << 20});
+
+  // The S3 endpoint says that it is to be tried again.
+  const std::string put_object =
+      "set -e; eval $(weir --json status | python3 -c 'import json,sys; print(\"url=\" + json.load(sys.stdin)[\"s3\"][\"url\"])'); "
+      "key=$(weir --json s3 key list --secrets | python3 -c 'import json,sys; k=json.load(sys.stdin)[\"keys\"][0]; "
+      "print(k[\"access_key\"] + \":\" + k[\"secret_key\"])'); head -c 1000000 /dev/zero > $TMPDIR/object; "
+      "curl -s -m 60 -D - -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' --aws-sigv4 aws:amz:us-east-1:s3 --user $key -T $TMPDIR/object $url/s3/object";
+  const std::string refused = daemon_.script(put_object).out;
+  EXPECT_THAT(refused, AllOf(HasSubstr("HTTP/1.1 503"), HasSubstr("SlowDown")));
+  EXPECT_THAT(refused, HasSubstr("Retry-After:"));
+
+  // What needs no room goes on, and what is removed makes room.
+  EXPECT_EQ(daemon_.script("timeout -s KILL 60 cat $MNT/s3/before").out, "0");
+  for (int i = 0; i < 20; ++i) {
+    const std::string name = *whole.begin();
+    ASSERT_EQ(daemon_.script("timeout -s KILL 60 rm $MNT/s3/" + name).exit_code, 0);
+    whole.erase(whole.begin());
+  }
+  EXPECT_TRUE(daemon_.wait_until("timeout -s KILL 60 dd if=/dev/zero of=$MNT/s3/again bs=64k count=4 2> $TMPDIR/dd", kPatience));
+  whole.insert("again");
+
+  proxy_->heal();
+  EXPECT_TRUE(daemon_.wait_until("weir --json async-persist stat | grep -q '\"waiting_files\": *0'", kPatience))
+      << daemon_.weir("async-persist list").out;
+  EXPECT_THAT(daemon_.script(put_object).out, HasSubstr("HTTP/1.1 200"));
+  EXPECT_TRUE(daemon_.wait_state("/s3/object", "PERSISTED", kPatience)) << daemon_.weir("async-persist list").out;
+  whole.insert("object");
+  expect_sound(whole);
+}
+
+// Semantics 6.1.
+TEST_F(Outage, a_writer_of_one_large_file_meets_the_pinned_limit) {
+  if (const std::string obstacle = mount_obstacle(); !obstacle.empty()) GTEST_SKIP() << "SKIPPED: " << obstacle;
+  daemon_.set("fuse.mount.point", daemon_.mount_point());
+  daemon_.set("fuse.passthrough", "off");  // else the kernel does not ask
+  daemon_.set("worker.page.store.size", "64MiB");
+  daemon_.set("worker.page.store.pinned.file.capacity.limit.ratio", "0.5");
+  start();
+  proxy_->set({.kind = Kind::kBlackHole});
+  const Ended written = daemon_.script("LC_ALL=C timeout -s KILL 120 dd if=/dev/zero of=$MNT/s3/large bs=64k count=4096");
+  EXPECT_EQ(written.exit_code, 1) << written.err;
+  EXPECT_THAT(written.err, HasSubstr("No space left on device"));
+}
+
+// Semantics 4.4.
+TEST_F(Outage, a_bucket_that_was_erased_and_made_again_gets_what_waits_and_what_it_lost_is_told) {
+  daemon_.set("metadata.sync.interval", "-1");  // else what it lost counts as removed by others
+  start();
+  const Ended rules = daemon_.script(
+      R"SH(EDITOR="cp /dev/stdin" weir pathconfig edit <<< '{"apiVersion":"v1.0","defaultRule":{"policyMode":"WRITE_BACK"},"pathRules":[{"path":"/s3/remote","policyMode":"NO_CACHE"}]}')SH");
+  ASSERT_EQ(rules.exit_code, 0) << rules.err;
+  put("cached", "1");
+  put("remote", "2");
+  expect_persisted("cached", "1");
+  expect_persisted("remote", "2");
+  bucket_->erase_whole();
+  put("waits", "3");
+  EXPECT_TRUE(daemon_.wait_until("weir async-persist stat --path /s3/waits | grep -q NoSuchBucket", kPatience))
+      << daemon_.weir("async-persist stat --path /s3/waits").out;
+  EXPECT_EQ(daemon_.weir("fs cat /s3/cached /s3/waits").out, "13");
+  const Ended absent = daemon_.weir("fs cat /s3/remote");
+  EXPECT_NE(absent.exit_code, 0);
+  EXPECT_EQ(absent.out, "");
+  for (const char* name : {"cached", "remote", "waits"}) EXPECT_THAT(daemon_.weir("fs ls /s3").out, HasSubstr(name));
+
+  bucket_->make_again();
+  expect_persisted("waits", "3");
+  EXPECT_EQ(daemon_.weir("fs cat /s3/cached").out, "1");
+  const Ended told = daemon_.weir("fsck --ufs");
+  EXPECT_EQ(told.exit_code, 1);
+  EXPECT_THAT(told.out, HasSubstr("object_missing: /s3/cached"));
+  EXPECT_THAT(told.out, HasSubstr("object_missing: /s3/remote"));
+  (void)daemon_.weir("fsck --ufs --repair");
+  expect_persisted("cached", "1");
 }
 
 // Semantics 4.1.

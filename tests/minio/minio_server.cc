@@ -173,12 +173,20 @@ bool MinioServer::curl(std::vector<std::string> arguments) const {
   return run(arguments, home_ / "answer");
 }
 
+bool MinioServer::ask_for_bucket(const std::string& name, std::vector<std::string> arguments) const {
+  arguments.insert(arguments.end(), {"--aws-sigv4", "aws:amz:" + region_ + ":s3", "--user", access_key_ + ":" + secret_key_,
+                                     endpoint_ + "/" + name});
+  return curl(std::move(arguments));
+}
+
 Result<void> MinioServer::create_bucket(const std::string& name) const {
-  if (!curl({"-X", "PUT", "--aws-sigv4", "aws:amz:" + region_ + ":s3", "--user", access_key_ + ":" + secret_key_,
-             endpoint_ + "/" + name})) {
-    return fail(ErrorCode::kUnavailable, "cannot create bucket " + name + ": " + read_all(home_ / "answer"));
-  }
-  return {};
+  if (ask_for_bucket(name, {"-X", "PUT"})) return {};
+  return fail(ErrorCode::kUnavailable, "cannot create bucket " + name + ": " + read_all(home_ / "answer"));
+}
+
+Result<void> MinioServer::erase_bucket(const std::string& name) const {
+  if (ask_for_bucket(name, {"-X", "DELETE", "-H", "x-minio-force-delete: true"})) return {};
+  return fail(ErrorCode::kUnavailable, "cannot erase bucket " + name + ": " + read_all(home_ / "answer"));
 }
 
 }  // namespace weir::testing

@@ -46,6 +46,8 @@ class MinioServer {
 
   // Errors: kUnavailable with the server's answer, also when the bucket exists.
   Result<void> create_bucket(const std::string& name) const;
+  // With all that is in it.
+  Result<void> erase_bucket(const std::string& name) const;
 
  private:
   MinioServer() = default;
@@ -56,6 +58,7 @@ class MinioServer {
   std::string last_output() const;
 
   bool curl(std::vector<std::string> arguments) const;
+  bool ask_for_bucket(const std::string& name, std::vector<std::string> arguments) const;
 
   std::filesystem::path home_;
   std::filesystem::path ca_file_;
