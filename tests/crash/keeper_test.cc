@@ -3,9 +3,11 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,8 +21,10 @@
 #include <string>
 #include <thread>
 
+#include "base/random.h"
 #include "tests/cli/weir_binary.h"
 #include "tests/crash/mount_load.h"
+#include "tests/crash/object_load.h"
 
 namespace weir::testing {
 namespace {
@@ -28,6 +32,11 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kPatience = std::chrono::seconds(60);
+
+int kills_wanted(int otherwise) {
+  const char* const wanted = std::getenv("WEIR_KILLS");
+  return wanted == nullptr ? otherwise : std::atoi(wanted);
+}
 
 struct Transport {
   const char* name;
@@ -42,6 +51,7 @@ class Keeper : public ::testing::TestWithParam<Transport> {
     daemon_.set("fuse.mount.point", daemon_.mount_point());
     daemon_.set("fuse.passthrough", transport().passthrough);
     daemon_.set("fuse.io_uring", transport().io_uring);
+    daemon_.set("s3.port", std::to_string(s3_port_));
     ASSERT_TRUE(daemon_.start()) << daemon_.log();
     const auto added = daemon_.weir("mount-table add /s3 file://" + (daemon_.home() / "bucket").string());
     ASSERT_EQ(added.exit_code, 0) << added.err;
@@ -98,7 +108,19 @@ class Keeper : public ::testing::TestWithParam<Transport> {
     return true;
   }
 
+  // Nobody listens there now; it is the same for each daemon.
+  static uint16_t free_port() {
+    const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::bind(socket, reinterpret_cast<const sockaddr*>(&address), size), 0);
+    EXPECT_EQ(::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    ::close(socket);
+    return ntohs(address.sin_port);
+  }
+
   WeirDaemon daemon_;
+  const uint16_t s3_port_ = free_port();
 };
 
 class KeeperUnderLoad : public Keeper {
@@ -118,8 +140,7 @@ INSTANTIATE_TEST_SUITE_P(, KeeperUnderLoad,
 
 // Semantics 6.6.
 TEST_P(KeeperUnderLoad, no_call_fails_while_the_daemon_is_killed) {
-  const char* const wanted = std::getenv("WEIR_KILLS");
-  const int kills = wanted == nullptr ? 20 : std::atoi(wanted);
+  const int kills = kills_wanted(20);
   std::mt19937 random(std::random_device{}());
   MountLoad load(root() / "load");
   for (int i = 0; i < kills && load.failures().empty(); ++i) {
@@ -130,6 +151,29 @@ TEST_P(KeeperUnderLoad, no_call_fails_while_the_daemon_is_killed) {
   }
   expect_no_failures(load);
   EXPECT_EQ(status()["keeper"].value("restarts", 0), kills);
+  expect_sound();
+}
+
+// Semantics 6.6, 7.3.
+TEST_P(KeeperUnderLoad, nothing_that_s3_acknowledged_is_lost_while_the_daemon_is_killed) {
+  const int kills = kills_wanted(6);
+  const uint64_t seed = Random::from_entropy().next();
+  SCOPED_TRACE("seed " + std::to_string(seed));
+  Random random(seed);
+  const auto keys = nlohmann::json::parse(daemon_.weir("--json s3 key list --secrets").out)["keys"][0];
+  MountLoad files(root() / "load");
+  ObjectLoad objects(s3_port_, {keys["access_key"], keys["secret_key"], ""}, root(), "s3", "objects", seed);
+  for (int i = 0; i < kills && files.failures().empty() && objects.failures().empty(); ++i) {
+    // Longer than what counts as dying at once.
+    std::this_thread::sleep_for(std::chrono::milliseconds(1000 + random.below(300)));
+    kill_daemon();
+    if (HasFatalFailure()) break;
+  }
+  expect_no_failures(files);
+  objects.stop();
+  EXPECT_EQ(objects.failures(), "") << daemon_.log();
+  EXPECT_NE(objects.acknowledged(), 0u);
+  EXPECT_NE(objects.broken_off(), 0u);
   expect_sound();
 }
 
