@@ -320,14 +320,18 @@ class Namespace {
   // A file of the directory's mount point without a name, open for write. Gone after reclaim(), unless link() named it.
   Result<Inode> create_unnamed_file(InodeId directory, uint32_t permissions, const Caller& caller,
                                     LocalFileId local_file);                      // link.cc
+  // `expected`: what the caller knows that the name leads to, InodeId(0) for nothing, of which `in_use` speaks; kStale when it is
+  // another one by now. Without it nobody else may change the name meanwhile.
   // kIsDirectory for a directory.
-  Result<Unlinked> unlink(InodeId parent, std::string_view name, InUse in_use);   // unlink.cc
+  Result<Unlinked> unlink(InodeId parent, std::string_view name, InUse in_use,
+                          std::optional<InodeId> expected = std::nullopt);        // unlink.cc
   // kNotEmpty, kNotDirectory; kBusy for a mount point.
   Result<Unlinked> remove_directory(InodeId parent, std::string_view name, InUse in_use);  // unlink.cc
   // kCrossDevice between mount points, kLoop into the own subtree, kNotEmpty, kIsDirectory, kNotDirectory.
-  // `replaced_in_use` speaks of the inode that `new_name` names at the time of the call.
+  // `replaced_in_use` and `expected` speak of what `new_name` leads to, as of unlink().
   Result<Renamed> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
-                         RenameMode mode, InUse replaced_in_use);                 // rename.cc
+                         RenameMode mode, InUse replaced_in_use,
+                         std::optional<InodeId> expected = std::nullopt);         // rename.cc
   // An inode that lost its last name and is still open gives up its objects: at once, when nothing of its content is in them alone
   // or all of it in the local file `complete`, which is not evicted from now on; else the home is queued to be moved to
   // parking_key(). Whether there is something to erase or to move.
@@ -583,7 +587,7 @@ class Namespace {
   bool refresh_due(const Inode& directory, int64_t now_ns) const;
   Result<void> load_flushed_epoch();
   enum class FileKind : uint8_t { kDirectory, kOther };
-  Result<Unlinked> remove_name(InodeId parent, std::string_view name, InUse in_use, FileKind kind);
+  Result<Unlinked> remove_name(InodeId parent, std::string_view name, InUse in_use, FileKind kind, std::optional<InodeId> expected);
 
   kv::Kv& kv_;
   const Clock& clock_;

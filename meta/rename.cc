@@ -4,7 +4,8 @@
 
 namespace weir::meta {
 Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId new_parent,
-                                  std::string_view new_name, RenameMode mode, InUse replaced_in_use) {
+                                  std::string_view new_name, RenameMode mode, InUse replaced_in_use,
+                                  std::optional<InodeId> expected) {
   TRY(check_name(name));
   TRY(check_name(new_name));
   const auto rules = this->rules();
@@ -18,6 +19,7 @@ Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId
     }
     TRY_ASSIGN(const auto moved, tables.load_dentry(parent, name));
     TRY_ASSIGN(const auto replaced, tables.find_dentry(new_parent, new_name));
+    TRY(check_expected(expected, replaced ? replaced->inode : InodeId(0)));
 
     TRY(Tables::check_free_name(target_directory, new_name));
     Renamed renamed;

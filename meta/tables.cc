@@ -53,6 +53,11 @@ int strictness(WritePolicy policy) {
 
 }  // namespace
 
+Result<void> check_expected(std::optional<InodeId> expected, InodeId now) {
+  if (!expected || *expected == now) return {};
+  return fail(ErrorCode::kStale, "the name leads to another inode by now");
+}
+
 Result<void> check_name(std::string_view name) {
   if (name.size() > kNameBytesMax) return fail(ErrorCode::kNameTooLong);
   if (name.empty() || name == "." || name == ".." || name.find('/') != std::string_view::npos ||

@@ -22,6 +22,8 @@ struct PartDigests;
 
 // kInvalid or kNameTooLong.
 Result<void> check_name(std::string_view name);
+// kStale unless `now` is the inode that was expected, if any was.
+Result<void> check_expected(std::optional<InodeId> expected, InodeId now);
 // Whether the volume keeps objects of its own under this name in a mount point's directory.
 bool is_reserved_name(std::string_view name);
 

@@ -3,11 +3,13 @@
 
 namespace weir::meta {
 
-Result<Unlinked> Namespace::remove_name(InodeId parent, std::string_view name, InUse in_use, FileKind kind) {
+Result<Unlinked> Namespace::remove_name(InodeId parent, std::string_view name, InUse in_use, FileKind kind,
+                                        std::optional<InodeId> expected) {
   TRY(check_name(name));
   return run_operation(kv_, clock_, [&](Tables& tables) -> Result<Unlinked> {
     TRY(tables.load_parent(parent));
     TRY_ASSIGN(const auto dentry, tables.load_dentry(parent, name));
+    TRY(check_expected(expected, dentry.inode));
     if (kind == FileKind::kDirectory && dentry.type != format::DIRECTORY) return fail(ErrorCode::kNotDirectory);
     if (kind == FileKind::kOther && dentry.type == format::DIRECTORY) return fail(ErrorCode::kIsDirectory);
     tables.touch_directory(parent, tables.now_ns());
@@ -15,14 +17,14 @@ Result<Unlinked> Namespace::remove_name(InodeId parent, std::string_view name, I
   });
 }
 
-Result<Unlinked> Namespace::unlink(InodeId parent, std::string_view name, InUse in_use) {
-  return remove_name(parent, name, in_use, FileKind::kOther);
+Result<Unlinked> Namespace::unlink(InodeId parent, std::string_view name, InUse in_use, std::optional<InodeId> expected) {
+  return remove_name(parent, name, in_use, FileKind::kOther, expected);
 }
 
 Result<Unlinked> Namespace::remove_directory(InodeId parent, std::string_view name, InUse in_use) {
   if (parent == kRootInode)
     return fail(ErrorCode::kBusy, "a mount point is removed by mount-table remove, not by rmdir");
-  return remove_name(parent, name, in_use, FileKind::kDirectory);
+  return remove_name(parent, name, in_use, FileKind::kDirectory, std::nullopt);
 }
 
 Result<bool> Namespace::release_objects(InodeId inode, LocalFileId complete) {

@@ -16,10 +16,7 @@ Result<Volume::Created> LocalVolume::create(InodeId parent, std::string_view nam
   TRY_ASSIGN(auto local, pages_.create(id));
   TRY(failpoint("volume.create"));
   const uint64_t endings = files_->endings();
-  auto made = [&] {
-    const auto held = name_locks_.lock(parent, name);
-    return names_->create_file(parent, name, permissions, caller, id);
-  }();
+  auto made = names_->create_file(parent, name, permissions, caller, id);
   if (!made.has_value()) {
     // Kept when the outcome is unknown: then either the record leads to it, or recovery removes it.
     if (made.error() != ErrorCode::kMayHaveHappened) pages_.remove(id);

@@ -18,7 +18,6 @@
 #include "volume/local_objects.h"
 #include "volume/logged_bodies.h"
 #include "volume/mounts.h"
-#include "volume/name_locks.h"
 #include "volume/open_files.h"
 #include "volume/ticker.h"
 #include "volume/tree_remover.h"
@@ -122,7 +121,7 @@ class LocalVolume final : public Volume {
   Result<std::optional<meta::Inode>> find(InodeId parent, std::string_view name);
   // Changes in the bucket are to be seen at every access.
   bool asks_lower_always() const { return options_.names.sync_interval == Duration::zero(); }
-  // By what the namespace knows. False: it knows no such name.
+  // By what the namespace knows. False: it knows no such name. kStale: the name leads elsewhere by now, as of rename_known().
   Result<bool> unlink_known(InodeId parent, std::string_view name);
   // nullopt, and nothing changed, if the names are perhaps unknown and the lower layer has to say first whether the source is
   // there, whether the target is, or whether the directory that the target names is empty.
@@ -171,7 +170,6 @@ class LocalVolume final : public Volume {
   pages::PageStore& pages_;
   ufs::MountTable stores_;
   std::atomic<CacheListener*> listener_ = nullptr;
-  NameLocks name_locks_;
   HiddenNames hidden_names_;
   Foreground foreground_;
   AccessTimes access_times_;

@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/no_wait.h"
 #include "volume/local_volume.h"
@@ -9,12 +10,22 @@ namespace {
 
 constexpr Duration kForLong = std::chrono::hours(1);
 constexpr Duration kWrittenMeanwhileInterval = std::chrono::seconds(1);
+// How often a call starts over because the other front changed what a name leads to.
+constexpr int kNameTries = 16;
 
 std::string join(std::string_view directory, std::string_view name) {
   std::string path(directory);
   if (path != "/") path += '/';
   path += name;
   return path;
+}
+
+// Makes the change, once more while what it was to be made of is another one by then (kStale).
+template <typename Change>
+auto while_stale(const Change& change) {
+  auto changed = change();
+  for (int tries = 1; tries < kNameTries && failed_with(changed, ErrorCode::kStale); ++tries) changed = change();
+  return changed;
 }
 
 }  // namespace
@@ -177,7 +188,6 @@ Result<Entry> LocalVolume::link(InodeId inode, InodeId new_parent, std::string_v
   const InodeId id(record.id());
   bool needs_persist = false;
   {
-    const auto held = name_locks_.lock(new_parent, new_name);
     TRY_ASSIGN(auto removal, files_->begin_removal(id));
     TRY_ASSIGN(needs_persist, names_->link(id, new_parent, new_name));
     files_->finish_link(std::move(removal));
@@ -204,38 +214,41 @@ Result<bool> LocalVolume::hide(InodeId parent, std::string_view name, InodeId ne
   TRY(find(parent, name));
   TRY_ASSIGN(const auto target, find(new_parent, new_name));
   if (target) return false;
-  const auto held = name_locks_.lock(parent, name, new_parent, new_name);
-  TRY_ASSIGN(const auto found, names_->find(parent, name));
-  if (!found.inode || meta::is_directory(*found.inode)) return false;
-  const InodeId inode(found.inode->id());
-  TRY_ASSIGN(auto removal, files_->begin_removal(inode));
-  if (removal.in_use() == meta::InUse::kNo) return false;
-  TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use()));
-  files_->finish_removal(std::move(removal), unlinked);
-  hidden_names_.add(new_parent, new_name, inode);
-  return true;
+  return while_stale([&]() -> Result<bool> {
+    TRY_ASSIGN(const auto found, names_->find(parent, name));
+    if (!found.inode || meta::is_directory(*found.inode)) return false;
+    const InodeId inode(found.inode->id());
+    TRY_ASSIGN(auto removal, files_->begin_removal(inode));
+    if (removal.in_use() == meta::InUse::kNo) return false;
+    TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use(), inode));
+    files_->finish_removal(std::move(removal), unlinked);
+    hidden_names_.add(new_parent, new_name, inode);
+    return true;
+  });
 }
 
 Result<void> LocalVolume::unlink(InodeId parent, std::string_view name) {
   if (may_be_hidden(name) && hidden_names_.erase(parent, name)) return {};
   foreground_.note();
   if (asks_lower_always()) TRY(find(parent, name));
-  TRY_ASSIGN(const bool known, unlink_known(parent, name));
+  const auto unlink_current = [&] { return unlink_known(parent, name); };
+  TRY_ASSIGN(const bool known, while_stale(unlink_current));
   if (known) return {};
   TRY(find(parent, name));
-  TRY_ASSIGN(const bool found, unlink_known(parent, name));
+  TRY_ASSIGN(const bool found, while_stale(unlink_current));
   return found ? Result<void>() : fail(ErrorCode::kNotFound);
 }
 
 Result<bool> LocalVolume::unlink_known(InodeId parent, std::string_view name) {
   bool refresh_due = false;
   {
-    const auto held = name_locks_.lock(parent, name);
     TRY_ASSIGN(const auto found, names_->find(parent, name));
     if (!found.inode) return false;
     if (meta::is_directory(*found.inode)) return fail(ErrorCode::kIsDirectory);
-    TRY_ASSIGN(auto removal, files_->begin_removal(InodeId(found.inode->id())));
-    TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use()));
+    const InodeId inode(found.inode->id());
+    TRY(failpoint("volume.leaving_name"));
+    TRY_ASSIGN(auto removal, files_->begin_removal(inode));
+    TRY_ASSIGN(const auto unlinked, names_->unlink(parent, name, removal.in_use(), inode));
     files_->finish_removal(std::move(removal), unlinked);
     refresh_due = found.refresh_due;
   }
@@ -249,11 +262,8 @@ Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name
   if (!found) return fail(ErrorCode::kNotFound);
   if (!meta::is_directory(*found)) return fail(ErrorCode::kNotDirectory);
   TRY(list_lower(*found));  // what only the bucket knows keeps it from being empty
-  {
-    const auto held = name_locks_.lock(parent, name);
-    TRY_ASSIGN(const auto unlinked, names_->remove_directory(parent, name, meta::InUse::kNo));
-    if (unlinked.erases_object) persister_->wake_for_erasures();
-  }
+  TRY_ASSIGN(const auto unlinked, names_->remove_directory(parent, name, meta::InUse::kNo));
+  if (unlinked.erases_object) persister_->wake_for_erasures();
   objects_->settle_name(parent, name);
   return {};
 }
@@ -261,18 +271,15 @@ Result<void> LocalVolume::remove_directory(InodeId parent, std::string_view name
 Result<void> LocalVolume::remove_tree(InodeId parent, std::string_view name) {
   TRY_ASSIGN(const auto found, find(parent, name));
   if (!found) return fail(ErrorCode::kNotFound);
-  {
-    const auto held = name_locks_.lock(parent, name);
-    auto detached = names_->detach_tree(parent, name);
-    if (failed_with(detached, ErrorCode::kMayHaveHappened)) {
-      // It did, unless the name still leads there.
-      const auto now = names_->find(parent, name);
-      const bool happened = now.has_value() ? !now->inode || now->inode->id() != found->id()
-                                            : failed_with(now, ErrorCode::kNotFound);
-      if (!happened) return fail(std::move(detached).error());
-    } else {
-      TRY(detached);
-    }
+  auto detached = names_->detach_tree(parent, name);
+  if (failed_with(detached, ErrorCode::kMayHaveHappened)) {
+    // It did, unless the name still leads there.
+    const auto now = names_->find(parent, name);
+    const bool happened = now.has_value() ? !now->inode || now->inode->id() != found->id()
+                                          : failed_with(now, ErrorCode::kNotFound);
+    if (!happened) return fail(std::move(detached).error());
+  } else {
+    TRY(detached);
   }
   if (CacheListener* listener = listener_.load()) listener->entry_changed(parent, name);
   objects_->settle_name(parent, name);
@@ -305,7 +312,7 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
   const bool look_first = asks_lower_always() || (NoWait::active() && !names_->rules()->uniform_policy());
   if (!look_first) {
     TRY(check_wait(new_parent, new_name, nullptr));
-    TRY_ASSIGN(done, rename_known(parent, name, new_parent, new_name, mode, Names::kPerhapsUnknown));
+    TRY_ASSIGN(done, while_stale([&] { return rename_known(parent, name, new_parent, new_name, mode, Names::kPerhapsUnknown); }));
   }
   if (!done) {
     TRY_ASSIGN(const auto source, find(parent, name));
@@ -313,7 +320,7 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
     if (target && meta::is_directory(*target)) TRY(list_lower(*target));
     TRY(check_wait(new_parent, new_name, source ? &*source : nullptr));
     if (mode == meta::RenameMode::kExchange) TRY(check_wait(parent, name, target ? &*target : nullptr));
-    TRY_ASSIGN(done, rename_known(parent, name, new_parent, new_name, mode, Names::kKnown));
+    TRY_ASSIGN(done, while_stale([&] { return rename_known(parent, name, new_parent, new_name, mode, Names::kKnown); }));
   }
   const meta::Renamed& renamed = *done;
   if (renamed.moved_is_directory || mode == meta::RenameMode::kExchange) {
@@ -332,16 +339,17 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
 Result<std::optional<meta::Renamed>> LocalVolume::rename_known(InodeId parent, std::string_view name,
                                                                InodeId new_parent, std::string_view new_name,
                                                                meta::RenameMode mode, Names names) {
-  const auto held = name_locks_.lock(parent, name, new_parent, new_name);
   TRY_ASSIGN(const auto found, names_->find(new_parent, new_name));
   const bool onto_directory = found.inode && meta::is_directory(*found.inode);
   const bool unknown = found.ask_lower || onto_directory;
   if (names == Names::kPerhapsUnknown && unknown) return std::optional<meta::Renamed>{};
+  TRY(failpoint("volume.replacing_name"));
   std::optional<OpenFiles::Removal> removal;
   if (found.inode && mode == meta::RenameMode::kReplace && !onto_directory) {
     TRY_ASSIGN(removal, files_->begin_removal(InodeId(found.inode->id())));
   }
-  auto renamed = names_->rename(parent, name, new_parent, new_name, mode, removal ? removal->in_use() : meta::InUse::kNo);
+  auto renamed = names_->rename(parent, name, new_parent, new_name, mode, removal ? removal->in_use() : meta::InUse::kNo,
+                                InodeId(found.inode ? found.inode->id() : 0));
   if (names == Names::kPerhapsUnknown && failed_with(renamed, ErrorCode::kNotFound)) return std::optional<meta::Renamed>{};
   TRY(renamed);
   if (removal && renamed->replaced) files_->finish_removal(*std::move(removal), *renamed->replaced);

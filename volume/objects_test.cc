@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/failpoint.h"
@@ -198,6 +202,54 @@ TEST_F(ObjectsTest, what_is_put_over_an_open_file_leaves_its_readers_what_they_h
   EXPECT_EQ(testing::MemoryVolume::read(*file), "old");
   EXPECT_EQ(read_file(volume_.find(volume_.root(), "a")), "new");
   file->close();
+}
+
+// What a PUT makes of a name while the mount takes it away is what goes, and is held as long as somebody has it open.
+TEST_F(ObjectsTest, a_name_that_is_put_while_the_mount_replaces_it_leaves_nothing_behind) {
+  for (const bool there : {false, true}) {
+    if (there) put("b", "old");
+    volume_.put(volume_.root(), "a", "renamed");
+    bool done = false;
+    const ArmedFailpoint replacing("volume.replacing_name", [&]() -> Result<void> {
+      if (!std::exchange(done, true)) put("b", "put meanwhile");
+      return {};
+    });
+    testing::must(volume_->rename(volume_.root(), "a", volume_.root(), "b", meta::RenameMode::kReplace));
+    EXPECT_EQ(get("b"), "renamed");
+    volume_.drain();
+    EXPECT_EQ(volume_.fsck(), "");
+    testing::must(volume_->unlink(volume_.root(), "b"));
+  }
+}
+
+TEST_F(ObjectsTest, an_open_file_lives_on_whoever_put_it_while_its_name_was_taken_away) {
+  std::unique_ptr<OpenFile> file;
+  const auto put_and_open = [&]() -> Result<void> {
+    if (file) return {};
+    put("a", "put meanwhile");
+    file = testing::must(volume_->open_file(volume_.find(volume_.root(), "a"), {}));
+    return {};
+  };
+  put("a", "old");
+  {
+    const ArmedFailpoint leaving("volume.leaving_name", put_and_open);
+    testing::must(volume_->unlink(volume_.root(), "a"));
+  }
+  EXPECT_EQ(testing::MemoryVolume::read(*file), "put meanwhile");
+  EXPECT_FALSE(volume_.there(volume_.root(), "a"));
+  file->close();
+  file.reset();
+  volume_.put(volume_.root(), "b", "renamed");
+  {
+    const ArmedFailpoint replacing("volume.replacing_name", put_and_open);
+    testing::must(volume_->rename(volume_.root(), "b", volume_.root(), "a", meta::RenameMode::kReplace));
+  }
+  EXPECT_EQ(testing::MemoryVolume::read(*file), "put meanwhile");
+  EXPECT_EQ(get("a"), "renamed");
+  file->close();
+  file.reset();
+  volume_.drain();
+  EXPECT_EQ(volume_.fsck(), "");
 }
 
 TEST_F(ObjectsTest, a_file_keeps_owner_and_permissions_when_an_object_replaces_it) {
