@@ -133,13 +133,9 @@ struct FuseServer::Session : KernelCaches {
   void disconnect();
 
   void drop_content(InodeId inode) override { fuse_lowlevel_notify_inval_inode(fuse, inode.value(), 0, 0); }
-  void expire_entry(InodeId directory, std::string_view name) override {
+  void drop_entry(InodeId directory, std::string_view name) override {
     const std::string terminated(name);
-    if (can_expire) {
-      fuse_lowlevel_notify_expire_entry(fuse, directory.value(), terminated.c_str(), terminated.size());
-    } else {
-      fuse_lowlevel_notify_inval_entry(fuse, directory.value(), terminated.c_str(), terminated.size());
-    }
+    fuse_lowlevel_notify_inval_entry(fuse, directory.value(), terminated.c_str(), terminated.size());
   }
   void expire_all_entries() override { fuse_lowlevel_notify_increment_epoch(fuse); }
 
@@ -164,7 +160,6 @@ struct FuseServer::Session : KernelCaches {
   bool greeted = false;  // the kernel took in what was negotiated, and the rings are there
   bool ended = false;
   Features features;
-  bool can_expire = false;
   std::thread loop;
 };
 
@@ -208,7 +203,6 @@ void FuseServer::Session::negotiate(fuse_conn_info& connection) {
   connection.time_gran = 1;
 
   const std::lock_guard lock(mutex);
-  can_expire = (connection.capable_ext & FUSE_CAP_EXPIRE_ONLY) != 0;
   features.passthrough_reason = passthrough_obstacle(connection);
   features.passthrough = features.passthrough_reason.empty();
   // Local files may lie on a stacked file system (overlayfs); then nothing can be stacked on the mount.

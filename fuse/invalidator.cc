@@ -55,7 +55,7 @@ void Invalidator::run() {
     if (notice.name.empty()) {
       kernel_.drop_content(notice.inode);
     } else {
-      kernel_.expire_entry(notice.inode, notice.name);
+      kernel_.drop_entry(notice.inode, notice.name);
     }
     if (expire_all) kernel_.expire_all_entries();
     lock.lock();

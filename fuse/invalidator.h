@@ -27,8 +27,10 @@ namespace weir::fuse {
 class KernelCaches {
  public:
   virtual ~KernelCaches() = default;
-  virtual void drop_content(InodeId inode) = 0;                              // pages and attributes
-  virtual void expire_entry(InodeId directory, std::string_view name) = 0;   // asked again at its next use
+  virtual void drop_content(InodeId inode) = 0;  // pages and attributes
+  // Forgotten, and not only to be asked again at its next use: a question that was on its way before the change is answered with what
+  // was there, and would make the entry valid again.
+  virtual void drop_entry(InodeId directory, std::string_view name) = 0;
   virtual void expire_all_entries() = 0;
 };
 

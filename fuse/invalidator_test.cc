@@ -14,7 +14,7 @@ class SlowKernel : public KernelCaches {
  public:
   explicit SlowKernel(int permits) : permits_(permits) {}
   void drop_content(InodeId inode) override { take("content " + std::to_string(inode.value())); }
-  void expire_entry(InodeId directory, std::string_view name) override {
+  void drop_entry(InodeId directory, std::string_view name) override {
     take("entry " + std::to_string(directory.value()) + "/" + std::string(name));
   }
   void expire_all_entries() override { take("all"); }

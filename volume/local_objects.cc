@@ -317,7 +317,7 @@ Result<Object> LocalObjects::commit_put(const ObjectName& name, const meta::Obje
   TRY(committed);
   if (committed->inode.shadow()) shadows_found();
   TRY(failpoint("objects.committed"));
-  announce(committed->changed);
+  announce(committed->changed, InodeId(committed->inode.id()));
   const bool waits = durability == ObjectDurability::kPersist || meta::persists_first(committed->policy);
   parts_.persister.wake_for_files(waits ? meta::Urgency::kUrgent : meta::Urgency::kOrdinary);
   if (waits && committed->policy != meta::WritePolicy::kTransient) {
@@ -422,10 +422,22 @@ bool LocalObjects::promote(std::string_view bucket, std::string_view key) {
   return !changed->empty();
 }
 
-void LocalObjects::announce(const meta::ChangedNames& changed) {
+void LocalObjects::announce(const meta::ChangedNames& changed, std::optional<InodeId> named) {
   CacheListener* const listener = parts_.listener.load();
   if (listener == nullptr) return;
   for (const auto& [directory, name] : changed) listener->entry_changed(directory, name);
+  if (!named) return;
+  // The kernel renames what it remembers. One that came before the notice gave the new name what the change had replaced; it
+  // had ended when the notice was through.
+  meta::ChangedNames told = changed;
+  for (int tries = 0; tries < kObjectTries; ++tries) {
+    const auto now = parts_.names.load_record(*named);
+    if (!now || now->links() == 0 || now->shadow()) return;
+    std::pair place{InodeId(now->parent()), now->name()};
+    if (std::ranges::find(told, place) != told.end()) return;
+    listener->entry_changed(place.first, place.second);
+    told.assign(1, std::move(place));
+  }
 }
 
 // --- erasing
@@ -512,7 +524,7 @@ Result<void> LocalObjects::rename(const ObjectName& source, std::string_view tar
     if (removal && renamed->replaced) parts_.files.finish_removal(*std::move(removal), *renamed->replaced);
     removal.reset();
     if (renamed->in_shadow) shadows_found();
-    announce(renamed->changed);
+    announce(renamed->changed, renamed->moved);
     make_room(renamed->changed);
     parts_.persister.wake_for_files(renamed->policy_needs_persist ? meta::Urgency::kUrgent : meta::Urgency::kOrdinary);
     // What is written and not committed yet is persisted by its close.

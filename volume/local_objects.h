@@ -183,7 +183,8 @@ class LocalObjects final : public Objects {
   Result<meta::ObjectCommitted> commit_once(const ObjectName& name, const meta::ObjectPut& put,
                                             const meta::ObjectGuard& guard, kv::Durability durability);
   Result<void> erase_object(const ObjectName& name, const ObjectConditions& conditions, kv::Durability durability);
-  void announce(const meta::ChangedNames& changed);
+  // Tells who caches names. `named`: the inode that got one of them, whose name a rename through the mount may have changed since.
+  void announce(const meta::ChangedNames& changed, std::optional<InodeId> named = std::nullopt);
   meta::ObjectPut defaults() const;
   bool fill_room(const meta::ChangedNames& changed);
   bool promote_below(std::string_view bucket, const std::string& prefix);

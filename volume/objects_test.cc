@@ -204,6 +204,32 @@ TEST_F(ObjectsTest, what_is_put_over_an_open_file_leaves_its_readers_what_they_h
   file->close();
 }
 
+// Of what a kernel remembers: it renames while the notice of a change waits for it.
+class RenamingListener : public CacheListener {
+ public:
+  explicit RenamingListener(std::function<void()> rename) : rename_(std::move(rename)) {}
+  void content_changed(InodeId) override {}
+  void entry_changed(InodeId, std::string_view name) override {
+    if (const auto rename = std::exchange(rename_, {})) rename();
+    told_.emplace_back(name);
+  }
+  const std::vector<std::string>& told() const { return told_; }
+
+ private:
+  std::function<void()> rename_;
+  std::vector<std::string> told_;
+};
+
+TEST_F(ObjectsTest, what_is_renamed_before_the_kernel_knew_of_it_is_told_of_under_its_new_name) {
+  put("a", "old");
+  RenamingListener kernel([&] { testing::must(volume_->rename(volume_.root(), "a", volume_.root(), "b", meta::RenameMode::kReplace)); });
+  volume_->set_cache_listener(&kernel);
+  put("a", "new");
+  volume_->set_cache_listener(nullptr);
+  EXPECT_EQ(kernel.told(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(get("b"), "new");
+}
+
 // What a PUT makes of a name while the mount takes it away is what goes, and is held as long as somebody has it open.
 TEST_F(ObjectsTest, a_name_that_is_put_while_the_mount_replaces_it_leaves_nothing_behind) {
   for (const bool there : {false, true}) {
