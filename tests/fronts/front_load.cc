@@ -77,8 +77,7 @@ class FrontLoad::Worker {
   void step() {
     const int name = static_cast<int>(random_.below(kNames));
     const int other = (name + 1 + static_cast<int>(random_.below(kNames - 1))) % kNames;
-    // Last come those that move a name which the kernel may remember as it was: see FrontLoad::Moves.
-    switch (random_.below(load_.moves_ == Moves::kAlso ? 26 : 22)) {
+    switch (random_.below(26)) {
       case 0: case 1: return put(name);
       case 2: return put_if_absent(name);
       case 3: return put_if_content(name);
@@ -311,9 +310,9 @@ class FrontLoad::Worker {
     const int result = posix("stat", {ENOENT, ESTALE}, [&] { return ::stat(path(name).c_str(), &st); });
     // It was replaced twice while the kernel looked.
     if (result < 0 && errno == ESTALE) return end({});
-    Step step{.kind = StepKind::kStat, .name = byte(name)};
-    if (result == 0) step.seen = content_of_size(static_cast<uint64_t>(st.st_size));
-    end_posix(step, result);
+    const Step found{.kind = StepKind::kOpen, .name = byte(name)};
+    if (result < 0) return end_posix(found, result);
+    end({.order = Order::kInOrder, .steps = {found, {.kind = StepKind::kRead, .seen = content_of_size(static_cast<uint64_t>(st.st_size))}}});
   }
 
   void unlink(int name) {
@@ -332,7 +331,9 @@ class FrontLoad::Worker {
     const int result = posix("link", {ENOENT, EEXIST}, [&] { return ::link(path(name).c_str(), path(other).c_str()); });
     // Also of a name that was there all the time, when it was replaced between its lookup and the link: as on any file system.
     if (result < 0 && errno == ENOENT) return end({});
-    end_posix({.kind = StepKind::kLink, .name = byte(name), .other = byte(other)}, result);
+    const Outcome outcome = result < 0 ? Outcome::kRefused : Outcome::kDone;
+    end({.order = Order::kInOrder,
+         .steps = {{.kind = StepKind::kLinkFrom, .name = byte(name)}, {.kind = StepKind::kLinkTo, .name = byte(other), .outcome = outcome}}});
   }
 
   // What is renamed meanwhile may be seen twice or not at all: each name by itself.
@@ -370,8 +371,8 @@ class FrontLoad::Worker {
   std::unique_ptr<TestClient> client_;
 };
 
-FrontLoad::FrontLoad(Fronts fronts, const std::string& folder, uint64_t seed, Moves moves)
-    : fronts_(std::move(fronts)), folder_(folder), seed_(seed), moves_(moves) {
+FrontLoad::FrontLoad(Fronts fronts, const std::string& folder, uint64_t seed)
+    : fronts_(std::move(fronts)), folder_(folder), seed_(seed) {
   fs::create_directory(fronts_.mount / folder_);
   fs::create_directory(fronts_.mount / (folder_ + "-private"));
 }

@@ -29,13 +29,8 @@ struct Fronts {
 
 class FrontLoad {
  public:
-  // Whether the mount also renames, exchanges and links the names that S3 changes at the same time. The kernel may move a name that it
-  // remembers as it was before a change that is on its way: then the new name leads to what the change replaced, until it is
-  // looked up anew.
-  enum class Moves : uint8_t { kNone, kAlso };
-
   // `folder` is made, and must not be there.
-  FrontLoad(Fronts fronts, const std::string& folder, uint64_t seed, Moves moves);
+  FrontLoad(Fronts fronts, const std::string& folder, uint64_t seed);
 
   // What was wrong: a call that failed, or what no order of the calls explains; empty: nothing.
   std::string run(Duration how_long);
@@ -52,7 +47,6 @@ class FrontLoad {
   const Fronts fronts_;
   const std::string folder_;
   const uint64_t seed_;
-  const Moves moves_;
   History history_{kThreads, kNames};
   std::atomic<Content> last_content_ = kEmpty;
   // At most one writes in place at a time: of two, each could write over half of what the other did.

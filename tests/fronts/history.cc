@@ -28,13 +28,14 @@ struct State {
   std::array<uint8_t, kThreadsMax> open;         // a thread's descriptor
   std::array<uint8_t, kThreadsMax> done;         // steps of the thread's call, as bits
   std::array<Content, kThreadsMax> remembered;
-  // What names led to before the thread's call, which has not ended, changed them.
+  // What names led to before the thread's call, which has not ended, changed them, and what the mount may have moved of that since.
   struct Earlier {
     uint8_t name = 0;
     uint8_t file = kNoFile;
-    bool set = false;
+
+    bool operator==(const Earlier&) const = default;
   };
-  std::array<std::array<Earlier, 2>, kThreadsMax> earlier{};
+  std::array<std::vector<Earlier>, kThreadsMax> earlier;
   std::vector<File> files;
 
   State() {
@@ -76,7 +77,8 @@ struct State {
     add(done.data(), sizeof done);
     add(remembered.data(), sizeof remembered);
     for (const auto& names_of_call : earlier) {
-      for (const Earlier& name : names_of_call) bytes += {static_cast<char>(name.name), static_cast<char>(name.file), name.set ? '1' : '0'};
+      bytes += static_cast<char>(names_of_call.size());
+      for (const Earlier& name : names_of_call) bytes += {static_cast<char>(name.name), static_cast<char>(name.file)};
     }
     for (const File& file : files) {
       add(&file.live, sizeof file.live);
@@ -176,7 +178,6 @@ bool apply(State& state, int thread, const Step& step) {
       return ends(Outcome::kDone);
     case StepKind::kRead: return reads(true, state.files[std::exchange(state.open[thread], kNoFile)].live);
     case StepKind::kForget: state.open[thread] = kNoFile; return true;
-    case StepKind::kStat: return reads(is_file, is_file ? state.files[file].live : kEmpty);
     case StepKind::kUnlink:
       if (!is_file) return ends(Outcome::kAbsent);
       file = kNoFile;
@@ -189,11 +190,16 @@ bool apply(State& state, int thread, const Step& step) {
       if (!is_file || state.names[step.other] == kNoFile) return ends(Outcome::kAbsent);
       std::swap(file, state.names[step.other]);
       return ends(Outcome::kDone);
-    case StepKind::kLink:
-      if (!is_file) return ends(Outcome::kAbsent);
-      if (state.names[step.other] != kNoFile) return ends(Outcome::kRefused);
-      state.names[step.other] = file;
+    case StepKind::kLinkFrom:
+      state.open[thread] = file;
+      return is_file;
+    case StepKind::kLinkTo: {
+      const uint8_t held = std::exchange(state.open[thread], kNoFile);
+      if (is_file) return ends(Outcome::kRefused);
+      if (std::find(state.names.begin(), state.names.end(), held) == state.names.end()) return false;
+      file = held;
       return ends(Outcome::kDone);
+    }
     case StepKind::kListed: return ends(is_file ? Outcome::kDone : Outcome::kAbsent);
   }
   return false;
@@ -212,12 +218,14 @@ bool apply_as_cached(State& state, int thread, const Step& step, uint8_t name_fi
       if (!is_file) return step.kind == StepKind::kOpen && ends(Outcome::kAbsent);
       state.open[thread] = name_file;
       return ends(Outcome::kDone);
-    case StepKind::kStat:
-      return is_file ? ends(Outcome::kDone) && step.seen == state.files[name_file].live : ends(Outcome::kAbsent);
     case StepKind::kListed: return ends(is_file ? Outcome::kDone : Outcome::kAbsent);
     case StepKind::kUnlink: return !is_file && ends(Outcome::kAbsent);
-    case StepKind::kLink:
-      return (!is_file && ends(Outcome::kAbsent)) || (is_other && ends(Outcome::kRefused));
+    case StepKind::kLinkFrom:
+      state.open[thread] = name_file;
+      return is_file;
+    case StepKind::kLinkTo:
+      state.open[thread] = kNoFile;
+      return is_file && ends(Outcome::kRefused);
     case StepKind::kRename:
     case StepKind::kRenameNoReplace:
     case StepKind::kExchange: {
@@ -236,8 +244,26 @@ std::vector<uint8_t> views(const State& state, uint8_t name) {
   std::vector<uint8_t> files{state.names[name]};
   for (const auto& names_of_call : state.earlier)
     for (const State::Earlier& earlier : names_of_call)
-      if (earlier.set && earlier.name == name) files.push_back(earlier.file);
+      if (earlier.name == name) files.push_back(earlier.file);
   return files;
+}
+
+// The mount moves what it remembers under a name along with the name.
+void move_remembered(State& state, const Step& step) {
+  const bool exchanges = step.kind == StepKind::kExchange;
+  if (!exchanges && step.kind != StepKind::kRename && step.kind != StepKind::kRenameNoReplace) return;
+  for (auto& names_of_call : state.earlier) {
+    const auto before = names_of_call;
+    for (const State::Earlier& earlier : before) {
+      State::Earlier moved = earlier;
+      if (earlier.name == step.name) {
+        moved.name = step.other;
+      } else if (exchanges && earlier.name == step.other) {
+        moved.name = step.name;
+      }
+      if (std::find(names_of_call.begin(), names_of_call.end(), moved) == names_of_call.end()) names_of_call.push_back(moved);
+    }
+  }
 }
 
 // Every state that the step may lead to.
@@ -245,9 +271,9 @@ template <typename Visit>
 void make(const State& state, int thread, const Step& step, const Visit& visit) {
   State next = state;
   if (apply(next, thread, step)) {
-    auto earlier = next.earlier[thread].begin();
+    move_remembered(next, step);
     for (uint8_t name = 0; name < kNamesMax; ++name)
-      if (next.names[name] != state.names[name]) *earlier++ = {.name = name, .file = state.names[name], .set = true};
+      if (next.names[name] != state.names[name]) next.earlier[thread].push_back({.name = name, .file = state.names[name]});
     visit(std::move(next));
   }
   if (!through_mount(step.kind)) return;
@@ -327,11 +353,11 @@ std::string History::check() const {
       if (state.done[thread] == wanted) {
         State after = state;
         after.done[thread] = 0;
-        after.earlier[thread] = {};
+        after.earlier[thread].clear();
         after.renumber();
         if (ended.insert(after.key()).second) next.push_back(std::move(after));
         // What the mount remembers of before ends with the call: others may have seen it until now.
-        if (!state.earlier[thread].front().set) continue;
+        if (state.earlier[thread].empty()) continue;
       }
       for (int other = 0; other < threads_; ++other) {
         if (pending[other] == nullptr || state.done[other] == all_done(*pending[other])) continue;
@@ -380,7 +406,7 @@ std::string History::explain(const std::vector<const Call*>& pending, size_t at)
 std::string to_text(const Step& step) {
   static constexpr std::array<const char*, 26> kKinds = {
       "put", "put if absent", "put if content", "erase", "get", "head", "move", "move if absent", "copy from", "copy to", "replace", "create",
-      "open to write", "cut", "write", "close", "open", "read", "forget", "stat", "unlink", "rename", "rename, not over", "exchange", "link", "listed"};
+      "open to write", "cut", "write", "close", "open", "read", "forget", "unlink", "rename", "rename, not over", "exchange", "link from", "link to", "listed"};
   std::string text = kKinds[static_cast<size_t>(step.kind)];
   const bool has_name = step.kind != StepKind::kWrite && step.kind != StepKind::kCut && step.kind != StepKind::kClose &&
                         step.kind != StepKind::kRead && step.kind != StepKind::kForget;
@@ -390,8 +416,7 @@ std::string to_text(const Step& step) {
     case StepKind::kMoveIfAbsent:
     case StepKind::kRename:
     case StepKind::kRenameNoReplace:
-    case StepKind::kExchange:
-    case StepKind::kLink: text += std::string(" ") + static_cast<char>('a' + step.other); break;
+    case StepKind::kExchange: text += std::string(" ") + static_cast<char>('a' + step.other); break;
     default: break;
   }
   if (step.kind == StepKind::kPutIfContent) text += " (" + std::to_string(step.expected) + ')';
@@ -401,7 +426,7 @@ std::string to_text(const Step& step) {
     case Outcome::kRefused: return text + " -> refused";
     case Outcome::kDone: break;
   }
-  const bool reads = step.kind == StepKind::kGet || step.kind == StepKind::kHead || step.kind == StepKind::kRead || step.kind == StepKind::kStat;
+  const bool reads = step.kind == StepKind::kGet || step.kind == StepKind::kHead || step.kind == StepKind::kRead;
   return reads ? text + " -> " + std::to_string(step.seen) : text;
 }
 

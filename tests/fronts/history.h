@@ -8,7 +8,8 @@
 // close or by a GET, which is what S3 tells. Content is a number, 0 for none; no two writes write the same one.
 //
 // The mount's kernel caches names, and learns of a change before that is answered. So until the end of the call the mount may still
-// look names up as they led before, while the change is there; what it changes itself goes by what is there.
+// look names up as they led before, while the change is there; what it changes itself goes by what is there, but a name that it
+// moves may show until then what it remembered under the old one.
 //
 // Threads: record from any, each its own calls; check() when they have ended.
 #pragma once
@@ -47,14 +48,14 @@ enum class StepKind : uint8_t {
   kWrite,          // `content` into what is open
   kClose,
   kOpen,           // for reading; kAbsent
-  kRead,           // of what is open
+  kRead,           // of what is open, which is not any more
   kForget,         // the same, and nothing was told
-  kStat,
   kUnlink,         // kAbsent
   kRename,         // kAbsent
   kRenameNoReplace,
   kExchange,       // kAbsent unless both are there
-  kLink,           // `name` gets the further name `other`; kAbsent, kRefused
+  kLinkFrom,       // what the name leads to is held
+  kLinkTo,         // what is held gets the further name, if it has any yet; kRefused
   kListed,         // whether the name leads to any file: `seen` is not told
 };
 
