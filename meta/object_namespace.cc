@@ -107,15 +107,6 @@ Result<KeyFound> ObjectNamespace::find(std::string_view bucket, std::string_view
   });
 }
 
-Result<ObjectNamespace::Loaded> ObjectNamespace::load(InodeId inode) {
-  return read_operation(names_.kv(), names_.clock(), [&](Tables& tables) -> Result<Loaded> {
-    Loaded loaded;
-    TRY_ASSIGN(loaded.inode, tables.load_inode(inode));
-    TRY_ASSIGN(loaded.facts, ObjectTables(tables).facts(loaded.inode));
-    return loaded;
-  });
-}
-
 Result<std::vector<format::ObjectPart>> ObjectNamespace::parts(const Inode& inode, uint32_t after, size_t parts_max) {
   return read_operation(names_.kv(), names_.clock(), [&](Tables& tables) -> Result<std::vector<format::ObjectPart>> {
     std::vector<format::ObjectPart> parts;

@@ -172,12 +172,6 @@ class ObjectNamespace {
   ObjectNamespace(Namespace& names, Duration sync_interval) : names_(names), sync_interval_(sync_interval) {}
 
   Result<KeyFound> find(std::string_view bucket, std::string_view key, WithFacts with_facts);
-  // An inode and what its object has besides.
-  struct Loaded {
-    Inode inode;
-    format::ObjectFacts facts;
-  };
-  Result<Loaded> load(InodeId inode);
   // Parts behind number `after` of an object that was put in parts, at most `parts_max`. kStale: its content is another one now.
   Result<std::vector<format::ObjectPart>> parts(const Inode& inode, uint32_t after, size_t parts_max);
 

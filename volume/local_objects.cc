@@ -203,17 +203,10 @@ Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name,
     auto version = parts_.files.open_version(id);
     if (failed_with(version, ErrorCode::kNotFound) || failed_with(version, ErrorCode::kStale)) continue;
     if (!version) return fail(std::move(version).error());
-    // What is said of the object is to be said of the content that was opened.
-    const meta::Inode& opened = (*version)->inode();
-    meta::ObjectNamespace::Loaded loaded{*std::move(found.inode), std::move(found.facts)};
-    if (!same_object(loaded.inode, opened)) {
-      auto now = objects_.load(id);
-      if (failed_with(now, ErrorCode::kNotFound)) continue;
-      TRY_ASSIGN(loaded, std::move(now));
-      if (loaded.inode.generation() != opened.generation() || loaded.inode.content_version() != opened.content_version()) continue;
-    }
-    TRY_ASSIGN(*not_modified, check_read_of(loaded.inode, conditions));
-    Object object = object_of(name.key, loaded.inode, loaded.facts);
+    // What was opened is what the key led to at one instant: an inode that changed since may have lost the key before.
+    if (!same_object(*found.inode, (*version)->inode())) continue;
+    TRY_ASSIGN(*not_modified, check_read_of(*found.inode, conditions));
+    Object object = object_of(name.key, *found.inode, found.facts);
     if ((*version)->local_file() != nullptr && ((*version)->was_changed() || parts_.files.open_for_write(id))) {
       TRY_ASSIGN(auto reader, open_written(std::move(object), *std::move(version)));
       if (reader == nullptr) continue;

@@ -140,7 +140,10 @@ bool apply(State& state, int thread, const Step& step) {
     case StepKind::kGet:
       if (is_object) state.files[file].closed = state.files[file].live;
       return reads(is_object, is_object ? state.files[file].live : kEmpty);
-    case StepKind::kHead: return reads(is_object, is_object ? state.files[file].closed : kEmpty);
+    case StepKind::kHead:
+      // What is cut may be committed before it is closed.
+      if (is_object && state.files[file].live == kEmpty && step.seen == kEmpty) state.files[file].closed = kEmpty;
+      return reads(is_object, is_object ? state.files[file].closed : kEmpty);
     case StepKind::kMove: return move(is_object);
     case StepKind::kMoveIfAbsent:
       if (is_object && state.names[step.other] != kNoFile) return ends(Outcome::kRefused);

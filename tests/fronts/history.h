@@ -35,7 +35,7 @@ enum class StepKind : uint8_t {
   kPutIfContent,   // the same; kRefused unless the name leads to `expected`
   kErase,          // kDone also where there is nothing
   kGet,            // commits what is open for writing
-  kHead,
+  kHead,           // of what was cut and not written yet may tell that
   kMove,           // `name` to `other`, over what is there; kAbsent
   kMoveIfAbsent,   // kRefused where `other` leads to any file
   kCopyFrom,       // remembers what `name` leads to; kAbsent
