@@ -54,6 +54,9 @@ bool blames_the_device(const Error& error) {
   return error.code() == ErrorCode::kIo || error.code() == ErrorCode::kReadOnly;
 }
 
+// Since its last change.
+Duration age_of(const io::FileStat& stat) { return Duration(unix_ns(system_clock().wall_now()) - stat.ctime_ns); }
+
 }  // namespace
 
 // ---- handles
@@ -622,6 +625,13 @@ void DiskPageStore::promote(Shard&, Node& node) {
 
 // ---- content
 
+bool DiskPageStore::later_changes_show(const io::FileStat& stat) const {
+  if (fine_timestamps_) return true;
+  // Within one tick of a coarse clock two changes can get the same ctime.
+  const Duration age = age_of(stat);
+  return age >= kTimestampTick || age <= -kTimestampTick;
+}
+
 Result<ContentStamp> DiskPageStore::stamp(const LocalFile& local) {
   const io::File& file = local.file();
   for (int tries = 0; tries < kStampTriesMax; ++tries) {
@@ -633,11 +643,8 @@ Result<ContentStamp> DiskPageStore::stamp(const LocalFile& local) {
     file.await_running_writes();
     TRY_ASSIGN(const io::FileStat after, file.stat());
     if (to_stamp(before) != to_stamp(after)) continue;
-    if (fine_timestamps_) return to_stamp(after);
-    // Within one tick of a coarse clock two changes can get the same ctime.
-    const Duration age = Duration(unix_ns(system_clock().wall_now()) - after.ctime_ns);
-    if (age >= kTimestampTick || age <= -kTimestampTick) return to_stamp(after);
-    std::this_thread::sleep_for(std::min(kTimestampTick - age, kTimestampTick));
+    if (later_changes_show(after)) return to_stamp(after);
+    std::this_thread::sleep_for(std::clamp(kTimestampTick - age_of(after), Duration::zero(), kTimestampTick));
   }
   return fail(ErrorCode::kBusy, "local file " + std::to_string(local.id().value()) + " keeps changing");
 }

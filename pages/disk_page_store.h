@@ -86,6 +86,7 @@ class DiskPageStore final : public PageStore {
   Result<LocalFileStat> stat(LocalFileId id) override;
   void set_pin(LocalFileId id, Pin pin) override;
   Result<ContentStamp> stamp(const LocalFile& file) override;
+  bool later_changes_show(const io::FileStat& stat) const override;
   Result<Scrubbed> scrub(LocalFileId id, const std::function<bool(uint64_t bytes)>& pace) override;
   Result<void> record_checksums(const LocalFile& file, const ContentStamp& stamp,
                                 std::span<const uint32_t> page_crcs) override;

@@ -177,6 +177,9 @@ class PageStore {
   // file read while it is open for writing must be read again after its last writer has closed it.
   // tmpfs does not write-protect mappings: there, stores through a mapping are not seen at all.
   virtual Result<ContentStamp> stamp(const LocalFile& file) = 0;
+  // A change of the local file after `stat` was taken moves its ctime: always where the kernel's timestamps are fine, elsewhere
+  // when a tick had passed since the last one.
+  virtual bool later_changes_show(const io::FileStat& stat) const = 0;
 
   // Records the CRC32C of every page of a complete file, as computed by a reader that proved its bytes with `stamp`.
   // They count for as long as size and mtime are the stamp's. A file of at most one page gets none: to fetch it again

@@ -204,6 +204,16 @@ TEST_F(ObjectsTest, what_is_put_over_an_open_file_leaves_its_readers_what_they_h
   file->close();
 }
 
+TEST_F(ObjectsTest, an_object_that_is_opened_for_writing_and_not_written_stays_what_it_is) {
+  const std::string etag = put("a", "content").etag;
+  if (!volume_.pages().later_changes_show({.ctime_ns = unix_ns(system_clock().wall_now())}))
+    GTEST_SKIP() << "SKIPPED: the file system's timestamps are too coarse to tell whether a file was written at once after it was put";
+  const auto file = testing::must(volume_->open_file(volume_.find(volume_.root(), "a"), {.access = Access::kReadWrite}));
+  testing::must(file->flush());
+  file->close();
+  EXPECT_EQ(head("a").etag, etag);
+}
+
 // Of what a kernel remembers: it renames while the notice of a change waits for it.
 class RenamingListener : public CacheListener {
  public:

@@ -14,8 +14,6 @@ namespace {
 
 constexpr Duration kEndingTimeout = std::chrono::seconds(30);
 
-// A change within this time of the last one may leave ctime as it was: the kernel's clock for it ticks every 1 to 10 ms.
-constexpr int64_t kCtimeTickNs = 20'000'000;
 
 OpenInode::Known known_of(const io::FileStat& stat) { return {stat.size_bytes, stat.mtime_ns, stat.ctime_ns}; }
 
@@ -24,10 +22,6 @@ meta::ContentCommit commit_of(const io::FileStat& stat) {
           .mtime_ns = stat.mtime_ns,
           .ctime_ns = stat.ctime_ns,
           .allocated_bytes = stat.allocated_bytes};
-}
-
-bool ctime_is_young(const io::FileStat& stat) {
-  return stat.ctime_ns + kCtimeTickNs > unix_ns(system_clock().wall_now());
 }
 
 FetcherOptions fetcher_options(const OpenFilesOptions& options) {
@@ -214,7 +208,7 @@ Result<void> OpenFiles::resume_writing(OpenInode& open, const meta::WriteMarkSta
   open.committed = committed.changed;
   open.generation = inode.generation();
   open.filled = !open.content->local().complete();
-  open.commit_due = ctime_is_young(stat);
+  open.commit_due = !pages_.later_changes_show(stat);
   open.unlinked = inode.links() == 0;
   // The kernel may be writing all the time: what differs from what was committed is committed by the close.
   const bool as_committed = inode.content_ctime_ns() == stat.ctime_ns && inode.size() == stat.size_bytes;
@@ -499,13 +493,13 @@ Result<void> OpenFiles::begin(OpenInode& open) {
   TRY_ASSIGN(const io::FileStat stat, open.content->local().stat());
   // A write within the tick of the last change could not be told from none by the file's stat.
   if (open.marked) {
-    if (open.writers == 0 && ctime_is_young(stat)) open.commit_due = true;
+    if (open.writers == 0 && !pages_.later_changes_show(stat)) open.commit_due = true;
     return {};
   }
   TRY(bodies_.release(open.content->local()));
   meta::ContentCommit before = commit_of(stat);
   before.partial = !open.content->local().complete();
-  if (ctime_is_young(stat)) before.ctime_ns = 0;  // recovery shall find it changed, too
+  if (!pages_.later_changes_show(stat)) before.ctime_ns = 0;  // recovery shall find it changed, too
   TRY_ASSIGN(const meta::Inode begun, names_.begin_write(open.id, open.content->id(), before, open.content->id()));
   open.generation = begun.generation();
   pages_.set_pin(open.content->id(), pages::Pin::kPinned);
