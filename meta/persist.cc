@@ -23,6 +23,160 @@ Result<void> settle_sidecar(Tables& tables, Inode& record, MountId mount, const 
   return {};
 }
 
+// Works out what is to be done for one record, and claims the key that its object belongs under.
+class Claiming {
+ public:
+  Claiming(Tables& tables, const PathRules& rules, int64_t whiteouts_hold_ns)
+      : tables_(tables), rules_(rules), whiteouts_hold_ns_(whiteouts_hold_ns) {}
+
+  // Nothing: there is nothing to be done for the record, which is off the queue.
+  Result<std::optional<Claim>> take(InodeId inode) {
+    TRY_ASSIGN(auto record, tables_.find_record(inode));
+    if (!record) return std::optional<Claim>{};
+    claim_.inode = *std::move(record);
+    id_ = inode;
+    for (const auto step : {&Claiming::find_place, &Claiming::find_source, &Claiming::wait_for_rules, &Claiming::read_state,
+                            &Claiming::look_for_stand_in, &Claiming::look_at_owner, &Claiming::take_key}) {
+      TRY_ASSIGN(const Next next, (this->*step)());
+      if (next == Next::kNothing) return std::optional<Claim>{};
+      if (next == Next::kDone) break;
+    }
+    return std::optional(std::move(claim_));
+  }
+
+ private:
+  enum class Next : uint8_t { kGoOn, kDone, kNothing };
+
+  Next nothing_to_do() {
+    tables_.dequeue(record_);
+    tables_.put_inode(record_);
+    return Next::kNothing;
+  }
+
+  Result<Next> find_place() {
+    auto place = tables_.place_of(record_);
+    if (failed_with(place, ErrorCode::kNotFound) || (place && place->key.empty())) return nothing_to_do();
+    TRY(place);
+    claim_.path = std::move(place->path);
+    TRY_ASSIGN(claim_.policy, tables_.policy_of(record_, rules_));
+    claim_.mount = place->mount;
+    claim_.key = std::move(place->key);
+    return Next::kGoOn;
+  }
+
+  // The object of a further name is to say what the inode's says.
+  Result<Next> find_source() {
+    if (!is_further_name(record_)) return Next::kGoOn;
+    TRY_ASSIGN(const Inode linked, tables_.load_inode(InodeId(record_.link_of())));
+    if (!fully_persisted(linked)) {
+      // Not persisted, whatever it was: so it is queued again when its inode's content is.
+      record_.set_persisted_attributes_version(0);
+      return nothing_to_do();
+    }
+    claim_.source = linked.home();
+    return Next::kGoOn;
+  }
+
+  // What may stay here alone waits until the rules say otherwise.
+  Result<Next> wait_for_rules() {
+    if (claim_.source || claim_.policy != WritePolicy::kTransient || content_persisted(record_)) return Next::kGoOn;
+    tables_.requeue(record_, claim_.policy, format::ORDINARY);
+    tables_.put_inode(record_);
+    return Next::kDone;
+  }
+
+  // What the object is to hold besides the content.
+  Result<Next> read_state() {
+    TRY_ASSIGN(const auto mark, tables_.txn().get(format::writing_key(id_), kv::Isolation::kSnapshot));
+    claim_.open_for_write = mark.has_value();
+    if (is_directory(record_)) {
+      TRY_ASSIGN(const auto mtime, tables_.txn().get(format::directory_mtime_key(id_), kv::Isolation::kSnapshot));
+      if (mtime) {
+        TRY_ASSIGN(const int64_t mtime_ns, kv::decode_counter(*mtime));
+        record_.set_mtime_ns(std::max(record_.mtime_ns(), mtime_ns));
+      }
+    }
+    if (is_further_name(record_)) return Next::kGoOn;
+    if (record_.xattr_bytes() != 0) {
+      TRY_ASSIGN(claim_.xattrs, tables_.xattrs(id_, kv::Isolation::kSnapshot));
+    }
+    TRY_ASSIGN(claim_.facts, ObjectTables(tables_).facts(record_));
+    return Next::kGoOn;
+  }
+
+  // An object that was put under a directory's key stands for it.
+  Result<Next> look_for_stand_in() {
+    if (!is_directory(record_)) return Next::kGoOn;
+    TRY_ASSIGN(const auto shadow, tables_.txn().get(format::shadow_key(claim_.mount, claim_.key)));
+    if (!shadow) return Next::kGoOn;
+    record_.set_persisted_attributes_version(record_.attributes_version());
+    return nothing_to_do();
+  }
+
+  Result<Next> look_at_owner() {
+    TRY_ASSIGN(owner_, tables_.find_owner(claim_.mount, claim_.key));
+    if (!owner_) return Next::kGoOn;
+    if (owner_->inode() == id_.value()) {
+      claim_.expect = at_home() && record_.claimed_key().empty() ? Claim::Expect::kEtag : Claim::Expect::kUnknown;
+      if (at_home()) claim_.expect_etag = record_.home().etag();
+      return Next::kGoOn;
+    }
+    if (owner_->inode() != 0) {
+      TRY_ASSIGN(const auto other, tables_.find_record(InodeId(owner_->inode())));
+      if (other) {
+        claim_.blocked_by = InodeId(owner_->inode());
+        return Next::kDone;
+      }
+    } else if (owner_->erase_due_ns() <= whiteouts_hold_ns_) {
+      claim_.being_erased = true;
+      return Next::kDone;
+    }
+    claim_.expect = Claim::Expect::kUnknown;
+    claim_.expect_etag = owner_->etag();
+    claim_.former = InodeId(owner_->former());
+    return Next::kGoOn;
+  }
+
+  Result<Next> take_key() {
+    TRY(give_up_previous_claim());
+    if (at_home() && fully_persisted(record_)) {
+      if (record_.claimed_key() != claim_.key) {
+        record_.clear_claimed_key();
+        tables_.put_inode(record_);
+      }
+      return Next::kDone;
+    }
+    if (!owner_ || owner_->inode() != id_.value()) {
+      tables_.erase_owner(claim_.mount, claim_.key, owner_);
+      tables_.put_owner(claim_.mount, claim_.key, id_);
+    }
+    record_.set_claimed_key(claim_.key);
+    record_.set_claimed_mount(claim_.mount.value());
+    tables_.put_inode(record_);
+    return Next::kDone;
+  }
+
+  // The record was claiming another key, and is somewhere else by now.
+  Result<void> give_up_previous_claim() {
+    const std::string& key = record_.claimed_key();
+    if (key.empty() || key == claim_.key || (record_.has_home() && record_.home().key() == key)) return {};
+    const MountId mount(record_.claimed_mount());
+    TRY_ASSIGN(const auto previous, tables_.find_owner(mount, key));
+    if (previous && previous->inode() == id_.value()) tables_.put_whiteout(mount, key, "", id_, true);
+    return {};
+  }
+
+  bool at_home() const { return record_.has_home() && record_.home().key() == claim_.key; }
+
+  Tables& tables_;
+  const PathRules& rules_;
+  const int64_t whiteouts_hold_ns_;
+  Claim claim_;
+  Inode& record_ = claim_.inode;
+  InodeId id_{};
+  std::optional<format::Owner> owner_;  // of the key
+};
+
 }  // namespace
 
 Result<std::vector<QueuedInode>> Namespace::queued(format::QueueClass queue_class, int64_t due_ns,
@@ -47,111 +201,9 @@ Result<std::vector<QueuedInode>> Namespace::queued(format::QueueClass queue_clas
 
 Result<Claim> Namespace::claim(InodeId inode, int64_t whiteouts_hold_ns) {
   const auto rules = this->rules();
-  // A transaction that finds the inode without a place still takes it off the queue.
-  TRY_ASSIGN(auto claim, run_operation(kv_, clock_, [&](Tables& tables) -> Result<std::optional<Claim>> {
-    TRY_ASSIGN(auto found, tables.find_record(inode));
-    if (!found) return std::optional<Claim>{};
-    Claim claim;
-    Inode& record = claim.inode;
-    record = *std::move(found);
-    auto place = tables.place_of(record);
-    if (failed_with(place, ErrorCode::kNotFound) || (place && place->key.empty())) {
-      tables.dequeue(record);
-      tables.put_inode(record);
-      return std::optional<Claim>{};
-    }
-    TRY(place);
-    claim.path = std::move(place->path);
-    TRY_ASSIGN(claim.policy, tables.policy_of(record, *rules));
-    claim.mount = place->mount;
-    claim.key = std::move(place->key);
-    if (is_further_name(record)) {
-      TRY_ASSIGN(const Inode linked, tables.load_inode(InodeId(record.link_of())));
-      // Its object is to say what the inode's says.
-      if (!fully_persisted(linked)) {
-        // Not persisted, whatever it was: so it is queued again when its inode's content is.
-        record.set_persisted_attributes_version(0);
-        tables.dequeue(record);
-        tables.put_inode(record);
-        return std::optional<Claim>{};
-      }
-      claim.source = linked.home();
-    } else if (claim.policy == WritePolicy::kTransient && !content_persisted(record)) {
-      tables.requeue(record, claim.policy, format::ORDINARY);
-      tables.put_inode(record);
-      return std::optional(std::move(claim));
-    }
-    TRY_ASSIGN(const auto mark, tables.txn().get(format::writing_key(inode), kv::Isolation::kSnapshot));
-    claim.open_for_write = mark.has_value();
-    if (is_directory(record)) {
-      const std::string mtime_key = format::directory_mtime_key(inode);
-      TRY_ASSIGN(const auto mtime, tables.txn().get(mtime_key, kv::Isolation::kSnapshot));
-      if (mtime) {
-        TRY_ASSIGN(const int64_t mtime_ns, kv::decode_counter(*mtime));
-        record.set_mtime_ns(std::max(record.mtime_ns(), mtime_ns));
-      }
-    }
-    if (record.xattr_bytes() != 0 && !is_further_name(record)) {
-      TRY_ASSIGN(claim.xattrs, tables.xattrs(inode, kv::Isolation::kSnapshot));
-    }
-    if (!is_further_name(record)) {
-      TRY_ASSIGN(claim.facts, ObjectTables(tables).facts(record));
-    }
-
-    if (is_directory(record)) {
-      // An object that was put under the directory's key stands for it.
-      TRY_ASSIGN(const auto shadow, tables.txn().get(format::shadow_key(claim.mount, claim.key)));
-      if (shadow) {
-        tables.dequeue(record);
-        record.set_persisted_attributes_version(record.attributes_version());
-        tables.put_inode(record);
-        return std::optional<Claim>{};
-      }
-    }
-
-    const bool at_home = record.has_home() && record.home().key() == claim.key;
-    TRY_ASSIGN(const auto owner, tables.find_owner(claim.mount, claim.key));
-    if (owner && owner->inode() != 0 && owner->inode() != inode.value()) {
-      TRY_ASSIGN(const auto other, tables.find_record(InodeId(owner->inode())));
-      if (other) {
-        claim.blocked_by = InodeId(owner->inode());
-        return std::optional(std::move(claim));
-      }
-    }
-    if (owner && owner->inode() == 0 && owner->erase_due_ns() <= whiteouts_hold_ns) {
-      claim.being_erased = true;
-      return std::optional(std::move(claim));
-    }
-    if (owner && owner->inode() == inode.value()) {
-      claim.expect = at_home && record.claimed_key().empty() ? Claim::Expect::kEtag : Claim::Expect::kUnknown;
-      if (at_home) claim.expect_etag = record.home().etag();
-    } else if (owner) {
-      claim.expect = Claim::Expect::kUnknown;
-      claim.expect_etag = owner->etag();
-      claim.former = InodeId(owner->former());
-    }
-    if (!record.claimed_key().empty() && record.claimed_key() != claim.key &&
-        !(record.has_home() && record.home().key() == record.claimed_key())) {
-      const MountId mount(record.claimed_mount());
-      TRY_ASSIGN(const auto previous, tables.find_owner(mount, record.claimed_key()));
-      if (previous && previous->inode() == inode.value())
-        tables.put_whiteout(mount, record.claimed_key(), "", inode, true);
-    }
-    if (at_home && fully_persisted(record)) {
-      if (record.claimed_key() != claim.key) {
-        record.clear_claimed_key();
-        tables.put_inode(record);
-      }
-      return std::optional(std::move(claim));
-    }
-    if (!owner || owner->inode() != inode.value()) {
-      tables.erase_owner(claim.mount, claim.key, owner);
-      tables.put_owner(claim.mount, claim.key, inode);
-    }
-    record.set_claimed_key(claim.key);
-    record.set_claimed_mount(claim.mount.value());
-    tables.put_inode(record);
-    return std::optional(std::move(claim));
+  // A transaction that finds nothing to be done still takes the inode off the queue.
+  TRY_ASSIGN(auto claim, run_operation(kv_, clock_, [&](Tables& tables) {
+    return Claiming(tables, *rules, whiteouts_hold_ns).take(inode);
   }));
   if (!claim) return fail(ErrorCode::kNotFound);
   return *std::move(claim);
