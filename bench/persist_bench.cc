@@ -1,9 +1,13 @@
 // bench/persist_bench.cc -- the rate of persisting against that of uploading the same bytes directly.
 //
-//   persist_bench URI DIR [files] [bytes] [threads] [property=value...]
+//   persist_bench URI DIR [files] [bytes] [threads] [property=value...] [--without-syncs]
 //
 // Uploads `files` objects of `bytes` with `threads` connections by plain calls of the under store, then commits as many files
-// to a volume in DIR (a RocksKv and a page store) and lets the persister upload them. Prints both rates and their ratio.
+// to a volume in DIR (a RocksKv and a page store), lets the persister upload them, and removes them. Prints the rates, the ratio of the
+// first two, and what persisting and removing cost: CPU, and flushes of the metadata's log. --without-syncs: what they would be if the
+// metadata were not synced ahead of the bucket and of the page store.
+#include <sys/resource.h>
+
 #include <atomic>
 #include <chrono>
 #include <cstdio>
@@ -46,6 +50,44 @@ double seconds_of(const std::function<void()>& work) {
   work();
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
+
+// What a phase takes.
+struct Cost {
+  double seconds = 0;
+  double cpu_seconds = 0;
+  uint64_t flushes = 0;
+};
+
+double cpu_seconds() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& time) { return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6; };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
+}
+
+Cost cost_of(const kv::RocksKv& kv, const std::function<void()>& work) {
+  const double cpu_before = cpu_seconds();
+  const uint64_t flushes_before = kv.flushes();
+  const double seconds = seconds_of(work);
+  return {.seconds = seconds, .cpu_seconds = cpu_seconds() - cpu_before, .flushes = kv.flushes() - flushes_before};
+}
+
+void print_cost(const char* phase, const Cost& cost, uint64_t files) {
+  const auto count = static_cast<double>(files);
+  std::printf("%-8s %9.0f files/s, a file: %.0f us of CPU, %.3f flushes\n", phase, count / cost.seconds, cost.cpu_seconds * 1e6 / count,
+              static_cast<double>(cost.flushes) / count);
+}
+
+class KvWithoutSyncs final : public kv::Kv {
+ public:
+  explicit KvWithoutSyncs(kv::Kv& base) : base_(base) {}
+  std::unique_ptr<kv::Txn> begin() override { return base_.begin(); }
+  Result<void> sync() override { return {}; }
+  Usage usage() const override { return base_.usage(); }
+
+ private:
+  kv::Kv& base_;
+};
 
 Deadline soon() { return Deadline::after(std::chrono::minutes(5)); }
 
@@ -97,15 +139,28 @@ void commit_files(meta::Namespace& names, pages::PageStore& pages, InodeId direc
   }
 }
 
+void remove_files(meta::Namespace& names, pages::PageStore& pages, InodeId directory, const Shape& shape) {
+  for (uint64_t i = 0; i < shape.files; ++i) {
+    const auto unlinked = value_of(names.unlink(directory, std::to_string(i), meta::InUse::kNo), "unlink");
+    pages.remove(unlinked.local_file);
+  }
+  while (pages.usage().leaving_files != 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+}
+
 int run(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: persist_bench URI DIR [files] [bytes] [threads] [property=value...]\n");
+    std::fprintf(stderr, "usage: persist_bench URI DIR [files] [bytes] [threads] [property=value...] [--without-syncs]\n");
     return 2;
   }
   Shape shape;
   ufs::UfsOptions ufs_options;
+  bool without_syncs = false;
   for (int i = 3, number = 0; i < argc; ++i) {
     const std::string argument = argv[i];
+    if (argument == "--without-syncs") {
+      without_syncs = true;
+      continue;
+    }
     if (const size_t equals = argument.find('='); equals != std::string::npos) {
       ufs_options.properties[argument.substr(0, equals)] = argument.substr(equals + 1);
       continue;
@@ -125,26 +180,32 @@ int run(int argc, char** argv) {
   persist::PersistOptions options{.threads = shape.threads};
   const double direct = seconds_of([&] { put_directly(*store, shape, options); });
 
-  const auto kv = value_of(kv::RocksKv::open({.dir = dir / "kv"}), "kv");
+  const auto rocks = value_of(kv::RocksKv::open({.dir = dir / "kv"}), "kv");
+  KvWithoutSyncs unsynced(*rocks);
+  kv::Kv& kv = without_syncs ? static_cast<kv::Kv&>(unsynced) : *rocks;
   const auto pages = value_of(pages::open_page_store({.dirs = {dir / "pages"}, .volume_id = "bench"}), "pages");
-  const auto names = value_of(meta::Namespace::open(*kv, system_clock(), {}, "bench"), "namespace");
+  const auto names = value_of(meta::Namespace::open(kv, system_clock(), {}, "bench"), "namespace");
   const auto mount = value_of(names->add_mount("m", argv[1], {}), "mount");
   ufs::MountTable mounts;
   mounts.add(MountId(mount.id()), {store, capabilities});
   meta::LowerLayer lower(*names, mounts, [](InodeId, const auto&) {});
   persist::Persister persister(*names, lower, *pages, mounts, options, {});
   commit_files(*names, *pages, InodeId(mount.directory()), shape);
-  const double persisted = seconds_of([&] {
+  const Cost persisted = cost_of(*rocks, [&] {
     persister.start();
     value_of(persister.drain(soon()), "drain");
   });
   persister.stop(soon());
+  pages->set_removal_barrier([&] { return kv.sync(); });
+  const Cost removed = cost_of(*rocks, [&] { remove_files(*names, *pages, InodeId(mount.directory()), shape); });
 
   const double mib = static_cast<double>(shape.files * shape.bytes) / (1 << 20);
   const auto files = static_cast<double>(shape.files);
   std::printf("direct   %9.0f files/s %9.1f MiB/s\n", files / direct, mib / direct);
-  std::printf("persist  %9.0f files/s %9.1f MiB/s\n", files / persisted, mib / persisted);
-  std::printf("ratio    %9.2f\n", direct / persisted);
+  std::printf("persist  %9.0f files/s %9.1f MiB/s\n", files / persisted.seconds, mib / persisted.seconds);
+  std::printf("ratio    %9.2f\n", direct / persisted.seconds);
+  print_cost("persist", persisted, shape.files);
+  print_cost("remove", removed, shape.files);
   std::filesystem::remove_all(dir);
   return 0;
 }
