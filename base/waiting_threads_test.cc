@@ -9,8 +9,8 @@ namespace weir {
 namespace {
 
 TEST(WaitingThreads, run_work_at_once_while_other_work_waits) {
-  WaitingThreads threads(4);
   std::latch all_run(4);
+  WaitingThreads threads(4);
   // Each waits for all the others: fewer than four threads would never end.
   for (int i = 0; i < 4; ++i) threads.post([&] { all_run.arrive_and_wait(); });
   all_run.wait();

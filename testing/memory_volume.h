@@ -33,6 +33,13 @@ inline std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
+// Bytes that say where they are.
+inline std::string pattern(size_t size, char seed = 'a') {
+  std::string text(size, '\0');
+  for (size_t i = 0; i < size; ++i) text[i] = static_cast<char>(seed + (i / 4'099 + i) % 23);
+  return text;
+}
+
 class MemoryVolume {
  public:
   static constexpr meta::Caller kCaller{.uid = 1000, .gid = 1000};

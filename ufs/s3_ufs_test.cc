@@ -28,6 +28,30 @@ using ::testing::Not;
 
 Deadline soon() { return Deadline::after(std::chrono::seconds(30)); }
 
+// A port that accepts and, by itself, never answers.
+class Listener {
+ public:
+  Listener() {
+    socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_in address{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    EXPECT_EQ(::bind(socket_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    EXPECT_EQ(::listen(socket_, 16), 0);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(::getsockname(socket_, reinterpret_cast<sockaddr*>(&address), &size), 0);
+    port_ = ntohs(address.sin_port);
+  }
+  ~Listener() { ::close(socket_); }
+  Listener(const Listener&) = delete;
+
+  int socket() const { return socket_; }
+  int port() const { return port_; }
+  std::string endpoint() const { return "http://127.0.0.1:" + std::to_string(port_); }
+
+ private:
+  int socket_ = -1;
+  int port_ = 0;
+};
+
 // Answers one connection at a time, each request with the next of the script.
 class ScriptedServer {
  public:
@@ -36,27 +60,17 @@ class ScriptedServer {
     std::string text;  // empty with kClose or kReset: no answer at all
   };
 
-  ScriptedServer() {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    EXPECT_EQ(::listen(listener_, 16), 0);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { serve(); });
-  }
+  ScriptedServer() : thread_([this] { serve(); }) {}
 
   ~ScriptedServer() {
     stopping_ = true;
-    ::shutdown(listener_, SHUT_RDWR);
+    ::shutdown(listener_.socket(), SHUT_RDWR);
     ::shutdown(connection_, SHUT_RDWR);
     thread_.join();
-    ::close(listener_);
   }
 
-  int port() const { return port_; }
-  std::string endpoint() const { return "http://127.0.0.1:" + std::to_string(port_); }
+  int port() const { return listener_.port(); }
+  std::string endpoint() const { return listener_.endpoint(); }
 
   void answer(Reply reply) {
     std::scoped_lock lock(mutex_);
@@ -86,7 +100,7 @@ class ScriptedServer {
  private:
   void serve() {
     while (!stopping_) {
-      const int connection = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+      const int connection = ::accept4(listener_.socket(), nullptr, nullptr, SOCK_CLOEXEC);
       if (connection < 0) return;
       connection_ = connection;
       while (serve_one(connection)) {
@@ -133,8 +147,7 @@ class ScriptedServer {
     return got > 0;
   }
 
-  int listener_ = -1;
-  int port_ = 0;
+  Listener listener_;
   std::atomic<int> connection_ = -1;
   std::atomic<bool> stopping_ = false;
   std::mutex mutex_;
@@ -374,28 +387,8 @@ TEST_F(S3UfsTest, renewed_credentials_are_taken_up_after_a_403) {
   std::filesystem::remove(file);
 }
 
-// A port that accepts and never answers.
-class BlackHole {
- public:
-  BlackHole() {
-    listener_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{.sin_family = AF_INET, .sin_port = 0, .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    EXPECT_EQ(::bind(listener_, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
-    EXPECT_EQ(::listen(listener_, 16), 0);
-    socklen_t size = sizeof address;
-    EXPECT_EQ(::getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &size), 0);
-    endpoint_ = "http://127.0.0.1:" + std::to_string(ntohs(address.sin_port));
-  }
-  ~BlackHole() { ::close(listener_); }
-  const std::string& endpoint() const { return endpoint_; }
-
- private:
-  int listener_ = -1;
-  std::string endpoint_;
-};
-
 TEST(S3UfsUnreachable, a_black_hole_takes_no_longer_than_the_deadline) {
-  const BlackHole hole;
+  const Listener hole;
   const auto store = open(hole.endpoint());
   const auto moment = [] { return Deadline::after(std::chrono::milliseconds(300)); };
   EXPECT_TRUE(failed_with(store->head("k", moment()), ErrorCode::kTimedOut));
@@ -405,7 +398,7 @@ TEST(S3UfsUnreachable, a_black_hole_takes_no_longer_than_the_deadline) {
 }
 
 TEST(S3UfsUnreachable, a_stop_ends_waiting_calls) {
-  const BlackHole hole;
+  const Listener hole;
   const auto store = open(hole.endpoint());
   std::jthread stopper([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
@@ -416,7 +409,7 @@ TEST(S3UfsUnreachable, a_stop_ends_waiting_calls) {
 }
 
 TEST(S3UfsUnreachable, callers_beyond_the_connections_wait_until_their_deadline) {
-  const BlackHole hole;
+  const Listener hole;
   const auto store = open(hole.endpoint(), {{"s3.connections.max", "1"}});
   std::jthread first([&] { (void)store->head("k", Deadline::after(std::chrono::milliseconds(500))); });
   EXPECT_TRUE(failed_with(store->head("k", Deadline::after(std::chrono::milliseconds(100))), ErrorCode::kTimedOut));
@@ -424,7 +417,7 @@ TEST(S3UfsUnreachable, callers_beyond_the_connections_wait_until_their_deadline)
 
 TEST(S3UfsUnreachable, a_refused_port_is_unavailable_and_named) {
   std::string endpoint;
-  { endpoint = BlackHole().endpoint(); }
+  { endpoint = Listener().endpoint(); }
   const auto store = open(endpoint);
   const auto found = store->head("k", Deadline::after(std::chrono::milliseconds(200)));
   ASSERT_TRUE(failed_with(found, ErrorCode::kUnavailable));

@@ -8,22 +8,18 @@
 
 #include "kv/mem_kv.h"
 #include "testing/mem_ufs.h"
+#include "testing/memory_volume.h"
 #include "volume/volume.h"
 
 namespace weir::volume {
 namespace {
 
 using std::chrono::seconds;
+using testing::bytes_of;
+using testing::must;
 
 constexpr meta::Caller kCaller{.uid = 1000, .gid = 1000};
 
-template <typename T>
-T must(Result<T> result) {
-  if (!result.has_value()) throw std::runtime_error(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
-
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
 Deadline later() { return Deadline::after(seconds(60)); }
 
 // A volume with metadata and local files of its own over a bucket in memory.

@@ -12,18 +12,12 @@ namespace {
 using testing::bytes_of;
 using testing::MemoryVolume;
 using testing::must;
+using testing::pattern;
 using testing::UfsCall;
 using testing::UfsFault;
 using Keys = std::vector<std::string>;
 
 constexpr size_t kPage = 1 << 20;
-
-// Bytes that say where they are.
-std::string pattern(size_t size) {
-  std::string text(size, '\0');
-  for (size_t i = 0; i < size; ++i) text[i] = static_cast<char>('a' + (i / 4'099 + i) % 23);
-  return text;
-}
 
 class OpenRemoval : public ::testing::Test {
  protected:

@@ -20,6 +20,7 @@
 #include "meta/object_attributes.h"
 #include "testing/fault_ufs.h"
 #include "testing/mem_ufs.h"
+#include "testing/memory_volume.h"
 
 namespace weir::volume {
 namespace {
@@ -29,26 +30,14 @@ using testing::FaultUfs;
 using testing::MemUfs;
 using testing::UfsCall;
 using testing::UfsFault;
+using testing::bytes_of;
+using testing::must;
+using testing::pattern;
 using ::testing::Contains;
 using ::testing::Pair;
 
 constexpr uint64_t kPage = 1 << 20;
 constexpr meta::Caller kCaller{.uid = 1000, .gid = 1000};
-
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text.data(), text.size())); }
-
-// Bytes that say where they are.
-std::string pattern(size_t size, char seed = 'a') {
-  std::string text(size, '\0');
-  for (size_t i = 0; i < size; ++i) text[i] = static_cast<char>(seed + (i / 4'099 + i) % 23);
-  return text;
-}
-
-template <typename T>
-T must(Result<T> result) {
-  if (!result.has_value()) throw std::runtime_error(result.error().to_string());
-  if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
 
 struct Listener : CacheListener {
   void content_changed(InodeId inode) override {
