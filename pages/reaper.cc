@@ -12,7 +12,7 @@ void Reaper::stop() {
   }
   work_.notify_all();
   stopped_.notify_all();
-  threads_.clear();  // joins
+  threads_.clear();  // joins; no thread is added any more
   items_.clear();
 }
 
@@ -31,7 +31,7 @@ bool Reaper::put(Item& item) {
 }
 
 void Reaper::add_thread() {
-  if (threads_.size() < kThreadsMax) threads_.emplace_back([this] { run(); });
+  if (!stopping_ && threads_.size() < kThreadsMax) threads_.emplace_back([this] { run(); });
 }
 
 void Reaper::finish(LocalFileId id) {

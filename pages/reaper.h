@@ -66,6 +66,7 @@ class Reaper {
   using Lock = std::unique_lock<std::mutex>;
 
   void run();
+  // None once it stops.
   void add_thread();
   // Lets more come, and wakes who is needed for it then.
   void gather(Lock& lock);

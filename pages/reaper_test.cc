@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <mutex>
 #include <thread>
 
 namespace weir::pages {
@@ -51,6 +54,36 @@ TEST_F(ReaperTest, frees_by_itself) {
     while (reaper_.files() != 0) std::this_thread::yield();
     EXPECT_EQ(static_cast<uint64_t>(burst), unlinked_);
   }
+}
+
+// Whoever frees beside the first thread takes long.
+TEST(Reaper, leaves_no_thread_behind_when_it_stops) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::thread::id first{};
+  bool stopped = false;
+  int at_work = 0;
+  Reaper reaper([&](const Reaper::Item&) {
+    std::unique_lock lock(mutex);
+    if (first == std::thread::id{}) first = std::this_thread::get_id();
+    if (first == std::this_thread::get_id()) return;
+    ++at_work;
+    changed.wait_for(lock, std::chrono::seconds(1), [&] { return stopped; });
+    --at_work;
+  });
+  const auto put = [&](uint64_t id) {
+    Reaper::Item item{.id = LocalFileId(id), .bytes = 1, .remains = {}};
+    ASSERT_TRUE(reaper.put(item));
+  };
+  put(1);
+  while (reaper.files() != 0) std::this_thread::yield();
+  // The first thread rests now, and is stopped before it knows of more.
+  for (uint64_t id = 2; id <= 8; ++id) put(id);
+  reaper.stop();
+  const std::lock_guard lock(mutex);
+  EXPECT_EQ(at_work, 0);
+  stopped = true;
+  changed.notify_all();
 }
 
 }  // namespace
