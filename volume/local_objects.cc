@@ -194,6 +194,7 @@ Result<std::unique_ptr<ObjectReader>> LocalObjects::open(const ObjectName& name,
                                                          bool* not_modified) {
   for (int tries = 0; tries < kObjectTries; ++tries) {
     TRY_ASSIGN(auto found, locate_object(name));
+    TRY(failpoint("objects.located"));
     const InodeId id(found.inode->id());
     if (found.inode->type() != format::REGULAR) {
       TRY_ASSIGN(*not_modified, check_read_of(*found.inode, conditions));

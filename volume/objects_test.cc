@@ -204,6 +204,23 @@ TEST_F(ObjectsTest, what_is_put_over_an_open_file_leaves_its_readers_what_they_h
   file->close();
 }
 
+TEST_F(ObjectsTest, a_get_tells_nothing_that_was_written_when_the_file_had_lost_the_key) {
+  put("a", "old");
+  bool done = false;
+  const ArmedFailpoint located("objects.located", [&]() -> Result<void> {
+    if (std::exchange(done, true)) return {};
+    testing::must(volume_->rename(volume_.root(), "a", volume_.root(), "b", meta::RenameMode::kReplace));
+    const auto file = testing::must(volume_->open_file(volume_.find(volume_.root(), "b"), {.access = Access::kWrite, .truncate = true}));
+    testing::must(file->write(0, testing::bytes_of("new")));
+    testing::must(file->flush());
+    file->close();
+    return {};
+  });
+  bool not_modified = false;
+  EXPECT_TRUE(failed_with(objects().open(name("a"), {}, &not_modified), ErrorCode::kNotFound));
+  EXPECT_EQ(get("b"), "new");
+}
+
 TEST_F(ObjectsTest, an_object_that_is_opened_for_writing_and_not_written_stays_what_it_is) {
   const std::string etag = put("a", "content").etag;
   if (!volume_.pages().later_changes_show({.ctime_ns = unix_ns(system_clock().wall_now())}))
