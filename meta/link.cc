@@ -1,3 +1,4 @@
+#include "base/no_wait.h"
 #include "meta/namespace.h"
 #include "meta/operation.h"
 
@@ -58,7 +59,9 @@ Result<bool> Namespace::link(InodeId inode, InodeId parent, std::string_view nam
       tables.put_inode(record);
       if (content_persisted(record)) TRY(tables.requeue_further_names(record));
     }
-    return persists_first(policy) && committed && !content_persisted(record);
+    const bool needs_persist = persists_first(policy) && committed && !content_persisted(record);
+    if (needs_persist) TRY(NoWait::check());
+    return needs_persist;
   });
 }
 

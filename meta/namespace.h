@@ -315,7 +315,7 @@ class Namespace {
   Result<Inode> make_node(InodeId parent, std::string_view name, FileType type, uint32_t permissions, uint64_t rdev,
                           const Caller& caller);                                  // create.cc
   // One more name. kPermission for a directory, kCrossDevice, kTooManyLinks, kNotFound when the inode lost its last name. Whether
-  // the policy wants it persisted at once, as of Renamed.
+  // the policy wants it persisted at once, as of Renamed; kWouldWait if so and the thread must not wait for that (NoWait).
   Result<bool> link(InodeId inode, InodeId parent, std::string_view name);      // link.cc
   // A file of the directory's mount point without a name, open for write. Gone after reclaim(), unless link() named it.
   Result<Inode> create_unnamed_file(InodeId directory, uint32_t permissions, const Caller& caller,
@@ -328,7 +328,8 @@ class Namespace {
   // kNotEmpty, kNotDirectory; kBusy for a mount point.
   Result<Unlinked> remove_directory(InodeId parent, std::string_view name, InUse in_use);  // unlink.cc
   // kCrossDevice between mount points, kLoop into the own subtree, kNotEmpty, kIsDirectory, kNotDirectory.
-  // `replaced_in_use` and `expected` speak of what `new_name` leads to, as of unlink().
+  // `replaced_in_use` and `expected` speak of what `new_name` leads to, as of unlink(). kWouldWait where the policy wants something
+  // persisted at once and the thread must not wait for that (NoWait).
   Result<Renamed> rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
                          RenameMode mode, InUse replaced_in_use,
                          std::optional<InodeId> expected = std::nullopt);         // rename.cc

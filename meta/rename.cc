@@ -1,3 +1,4 @@
+#include "base/no_wait.h"
 #include "meta/move_entry.h"
 #include "meta/namespace.h"
 #include "meta/operation.h"
@@ -54,6 +55,7 @@ Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId
       TRY_ASSIGN(const bool second, move_entry(tables, std::move(exchanged), target, source, *rules));
       renamed.exchanged = replaced->inode;
       renamed.policy_needs_persist = first || second;
+      if (renamed.policy_needs_persist) TRY(NoWait::check());
       return renamed;
     }
     if (replaced) {
@@ -66,6 +68,7 @@ Result<Renamed> Namespace::rename(InodeId parent, std::string_view name, InodeId
     }
     tables.erase_dentry(parent, name, moved.type);
     TRY_ASSIGN(renamed.policy_needs_persist, move_entry(tables, std::move(moved_inode), source, target, *rules));
+    if (renamed.policy_needs_persist) TRY(NoWait::check());
     return renamed;
   });
 }

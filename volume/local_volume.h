@@ -141,9 +141,6 @@ class LocalVolume final : public Volume {
   Result<Resolved> resolve_name(std::string_view path);
   // What speaks of the object under that name.
   Result<meta::Inode> record_of(const Resolved& resolved);
-  bool waits_for_persist(std::string_view path) const;
-  // kWouldWait on a thread that must not wait, if one of the inode's paths with this one more persists before a call returns.
-  Result<void> check_wait(InodeId parent, std::string_view name, const meta::Inode* inode);
   // Returns when everything at and below the inode is persisted.
   Result<void> await_persisted(InodeId inode, Deadline deadline);
 

@@ -13,13 +13,6 @@ constexpr Duration kWrittenMeanwhileInterval = std::chrono::seconds(1);
 // How often a call starts over because the other front changed what a name leads to.
 constexpr int kNameTries = 16;
 
-std::string join(std::string_view directory, std::string_view name) {
-  std::string path(directory);
-  if (path != "/") path += '/';
-  path += name;
-  return path;
-}
-
 // Makes the change, once more while what it was to be made of is another one by then (kStale).
 template <typename Change>
 auto while_stale(const Change& change) {
@@ -184,7 +177,6 @@ Result<Entry> LocalVolume::link(InodeId inode, InodeId new_parent, std::string_v
   if (existing) return fail(ErrorCode::kExists);
   // What the object says must be known before there are two.
   TRY_ASSIGN(const auto record, load(inode));
-  TRY(check_wait(new_parent, new_name, &record));
   const InodeId id(record.id());
   bool needs_persist = false;
   {
@@ -287,19 +279,6 @@ Result<void> LocalVolume::remove_tree(InodeId parent, std::string_view name) {
   return {};
 }
 
-bool LocalVolume::waits_for_persist(std::string_view path) const { return meta::persists_first(names_->rules()->policy(path)); }
-
-Result<void> LocalVolume::check_wait(InodeId parent, std::string_view name, const meta::Inode* inode) {
-  if (!NoWait::active()) return {};
-  if (const auto uniform = names_->rules()->uniform_policy())
-    return meta::persists_first(*uniform) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
-  TRY_ASSIGN(const std::string directory, names_->path_of(parent));
-  if (waits_for_persist(join(directory, name))) return fail(ErrorCode::kWouldWait);
-  if (inode == nullptr || inode->links() <= 1 || meta::is_directory(*inode)) return {};
-  TRY_ASSIGN(const auto policy, names_->policy(*inode));
-  return meta::persists_first(policy) ? Result<void>(fail(ErrorCode::kWouldWait)) : Result<void>();
-}
-
 Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId new_parent, std::string_view new_name,
                                  meta::RenameMode mode) {
   if (may_be_hidden(new_name) && mode != meta::RenameMode::kExchange) {
@@ -308,18 +287,13 @@ Result<void> LocalVolume::rename(InodeId parent, std::string_view name, InodeId 
   }
   foreground_.note();
   std::optional<meta::Renamed> done;
-  // Under several policies the names must be looked at first: one of them may have to wait.
-  const bool look_first = asks_lower_always() || (NoWait::active() && !names_->rules()->uniform_policy());
-  if (!look_first) {
-    TRY(check_wait(new_parent, new_name, nullptr));
+  if (!asks_lower_always()) {
     TRY_ASSIGN(done, while_stale([&] { return rename_known(parent, name, new_parent, new_name, mode, Names::kPerhapsUnknown); }));
   }
   if (!done) {
-    TRY_ASSIGN(const auto source, find(parent, name));
+    TRY(find(parent, name));
     TRY_ASSIGN(const auto target, find(new_parent, new_name));
     if (target && meta::is_directory(*target)) TRY(list_lower(*target));
-    TRY(check_wait(new_parent, new_name, source ? &*source : nullptr));
-    if (mode == meta::RenameMode::kExchange) TRY(check_wait(parent, name, target ? &*target : nullptr));
     TRY_ASSIGN(done, while_stale([&] { return rename_known(parent, name, new_parent, new_name, mode, Names::kKnown); }));
   }
   const meta::Renamed& renamed = *done;

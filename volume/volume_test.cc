@@ -1260,6 +1260,27 @@ TEST_F(VolumeTest, a_thread_that_must_not_wait_is_told_so_and_the_call_can_be_re
   EXPECT_EQ(object("a").front(), 'X');
 }
 
+TEST_F(VolumeTest, a_name_that_must_be_persisted_first_is_not_given_by_a_thread_that_must_not_wait) {
+  mount();
+  rules(R"({"path":"/s3/kept*","policyMode":"TRANSIENT"},{"path":"/s3/through*","policyMode":"WRITE_THROUGH"})");
+  put("kept1", "text");
+  put("kept2", "other");
+  {
+    NoWait no_wait;
+    must(volume_->rename(s3_, "kept1", s3_, "kept3", meta::RenameMode::kReplace));
+    must(volume_->rename(s3_, "kept2", s3_, "kept3", meta::RenameMode::kExchange));
+    EXPECT_EQ(volume_->rename(s3_, "kept2", s3_, "through", meta::RenameMode::kReplace).error(), ErrorCode::kWouldWait);
+    EXPECT_EQ(volume_->link(find("kept2"), s3_, "through").error(), ErrorCode::kWouldWait);
+  }
+  EXPECT_EQ(volume_->lookup(s3_, "through").error(), ErrorCode::kNotFound);
+  EXPECT_FALSE(has_object("through"));
+  must(volume_->rename(s3_, "kept2", s3_, "through", meta::RenameMode::kReplace));
+  EXPECT_EQ(object("through"), "text");
+  // Content that the bucket has already is waited for by nobody.
+  NoWait no_wait;
+  must(volume_->rename(s3_, "through", s3_, "through2", meta::RenameMode::kReplace));
+}
+
 TEST_F(VolumeTest, a_directory_that_only_the_bucket_fills_is_not_empty) {
   put_object("dir/a", "1");
   mount();
