@@ -82,7 +82,7 @@ TEST_F(LedgerTest, a_request_sent_again_finds_what_it_noted) {
     const Origin done(*ledger_, slot, 40);
     Origin::current()->note(LedgerIntent::Kind::kMake, 400);
   }
-  auto* const died_with_the_process = new Origin(*ledger_, slot, 42);
+  static Origin* const died_with_the_process = new Origin(*ledger_, slot, 42);
   died_with_the_process->note(LedgerIntent::Kind::kAppend, 9, 100, 10);
   reopen();
   LedgerIntent* const other = ledger_->take_intent();

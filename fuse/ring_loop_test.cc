@@ -46,6 +46,7 @@ class Server {
     const char* words[] = {"test"};
     fuse_args arguments = FUSE_ARGS_INIT(1, const_cast<char**>(words));
     session = fuse_session_new(&arguments, &kTable, sizeof kTable, this);
+    fuse_opt_free_args(&arguments);
     fuse_custom_io io{};
     io.read = [](int, void*, size_t, void*) -> ssize_t { return -1; };
     io.writev = [](int, iovec* parts, int count, void* server) -> ssize_t {
