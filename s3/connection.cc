@@ -443,17 +443,7 @@ Task<Reply<void>> Connection::read_payload(Exchange& exchange, Payload& payload,
     if (exchange.body_left != std::numeric_limits<uint64_t>::max()) exchange.body_left -= std::min<uint64_t>(step->consumed, exchange.body_left);
     if (payload.complete()) exchange.body_open = false;
     if (exchange.bytes_in > 2 * kContentBytesMax) co_return refuse(Code::kEntityTooLarge);
-    const auto content = wire.first(step->content);
-    std::shared_ptr<Pending<Md5Queue::Done>> hashed;
-    if (net::Md5Stream* const md5 = payload.md5(); md5 != nullptr) {
-      if (content.size() < Md5Queue::kBytesMin) {
-        md5->add(content);
-      } else {
-        hashed = front_.md5.add(*md5, content);
-      }
-    }
-    auto taken = co_await hand_over(sink, content);
-    while (hashed && !hashed->ready()) co_await hashed->wait_for(Duration::max());
+    auto taken = co_await hand_over(sink, wire.first(step->content));
     if (!taken) co_return refuse(std::move(taken).error());
     // Byte by byte for ever is no way to use a connection.
     const Duration took = front_.clock.now() - begin;

@@ -15,7 +15,6 @@
 #include "base/waiting_threads.h"
 #include "s3/access_log.h"
 #include "s3/asio.h"
-#include "s3/md5_queue.h"
 #include "s3/operations.h"
 #include "s3/server.h"
 #include "s3/transport.h"
@@ -48,7 +47,6 @@ struct Front {
   AccessLog& access_log;
   WaitingThreads waiting;
   BlockPool blocks{};
-  Md5Queue md5{io};
   std::atomic<bool> stopping{false};
   std::atomic<uint64_t> last_request{0};
   uint64_t first_request = 0;  // random, so that ids of two runs differ

@@ -144,6 +144,7 @@ Reply<Payload::Step> Payload::take(std::span<std::byte> wire) {
   content_bytes_ += content.size();
   if (promise_.content_bytes && content_bytes_ > *promise_.content_bytes)
     return refuse(Code::kIncompleteBody, "The body is longer than x-amz-decoded-content-length says");
+  if (md5_) md5_->add(content);
   if (sha256_) sha256_->add(content);
   if (claimed_checksum_) claimed_checksum_->add(content);
   if (kept_checksum_) kept_checksum_->add(content);

@@ -10,7 +10,6 @@
 #include <string>
 
 #include "net/digest.h"
-#include "net/md5.h"
 #include "s3/authorization.h"
 #include "s3/checksums.h"
 #include "s3/chunks.h"
@@ -49,10 +48,9 @@ class Payload {
 
   Payload(PayloadPromise promise, const Identity& identity, WithMd5 with_md5, std::optional<ChecksumAlgorithm> kept);
 
-  // Takes bytes of the wire; see ChunkDecoder::decode(). The content among them is still to be added to md5(), in its order.
+  // Takes bytes of the wire; see ChunkDecoder::decode().
   using Step = ChunkDecoder::Step;
   Reply<Step> take(std::span<std::byte> wire);
-  net::Md5Stream* md5() { return md5_ ? &*md5_ : nullptr; }  // null: nobody wants it
   // Everything is there: no further byte of the connection belongs to the body.
   bool complete() const;
   // How much of the wire take() wants at most; 0: not known.
@@ -66,7 +64,7 @@ class Payload {
   const PayloadPromise promise_;
   std::optional<ChunkDecoder> http_;
   std::optional<ChunkDecoder> aws_;
-  std::optional<net::Md5Stream> md5_;
+  std::optional<net::Hasher<net::Md5>> md5_;
   std::optional<net::Hasher<net::Sha256>> sha256_;
   const std::optional<ChecksumAlgorithm> kept_;
   std::optional<ChecksumHasher> claimed_checksum_;
