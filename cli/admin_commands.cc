@@ -314,7 +314,7 @@ void print_status(const Json& status) {
     const Json& keeper = status["keeper"];
     const uint64_t restarts = keeper.value("restarts", uint64_t{0});
     row("keeper", "pid " + std::to_string(keeper.value("pid", 0)) +
-                      (restarts == 0 ? "" : "; " + std::to_string(restarts) + " daemons before, the last: " +
+                      (restarts == 0 ? "" : "; daemons before: " + std::to_string(restarts) + ", the last: " +
                                                 keeper.value("last_end", "")));
   }
   row("up", duration_text(status.value("uptime_seconds", int64_t{0}) * 1'000'000'000));
