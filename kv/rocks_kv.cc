@@ -54,6 +54,7 @@ constexpr Duration kResumeInterval = std::chrono::seconds(1);
 // More but smaller ones: writes go on while several wait to be moved to tables.
 constexpr int kWriteBuffers = 4;
 constexpr int kBloomBitsPerKey = 10;
+constexpr int kCacheShardBits = 4;
 constexpr int kOpenFilesMax = 512;
 
 rocksdb::Slice slice(std::string_view bytes) { return {bytes.data(), bytes.size()}; }
@@ -133,10 +134,14 @@ class TableHints final : public rocksdb::SliceTransform {
 
 rocksdb::Options rocks_options(const RocksKv::Options& options, std::shared_ptr<const TableHints> hints) {
   rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(options.block_cache_bytes);
+  table.block_cache = rocksdb::NewLRUCache(options.block_cache_bytes, kCacheShardBits);
   table.cache_index_and_filter_blocks = true;  // else they grow with the store, outside every budget
   table.cache_index_and_filter_blocks_with_high_priority = true;
   table.pin_l0_filter_and_index_blocks_in_cache = true;
+  // A filter or index in one piece grows with its table. One that is larger than a shard of the cache never stays there: each row looked
+  // up would read it whole.
+  table.index_type = rocksdb::BlockBasedTableOptions::kTwoLevelIndexSearch;
+  table.partition_filters = true;
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kBloomBitsPerKey));
   table.optimize_filters_for_memory = true;
   table.data_block_index_type = rocksdb::BlockBasedTableOptions::kDataBlockBinaryAndHash;
