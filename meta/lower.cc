@@ -11,6 +11,12 @@ constexpr uint32_t kDirectoryPermissions = 0755;
 // For so long after an object is gone a store may go on showing the prefixes above it.
 constexpr int64_t kGhostNs = 60'000'000'000;
 
+void set_object(Tables& tables, format::Home& home, std::string_view etag, uint64_t size) {
+  home.set_etag(std::string(etag));
+  home.set_size(size);
+  home.set_since_ns(tables.now_ns());
+}
+
 // Others put another object in the place of the home, or it came there by an upload that nobody knows of any more.
 void take_content(Tables& tables, Inode& inode, std::string_view etag, uint64_t size, int64_t mtime_ns,
                   Namespace::LowerChanges& changes) {
@@ -24,9 +30,7 @@ void take_content(Tables& tables, Inode& inode, std::string_view etag, uint64_t 
   inode.set_ctime_ns(tables.now_ns());
   ObjectTables(tables).content_found(inode);
   tables.set_size(inode, size);
-  inode.mutable_home()->set_etag(std::string(etag));
-  inode.mutable_home()->set_size(size);
-  inode.mutable_home()->set_since_ns(tables.now_ns());
+  set_object(tables, *inode.mutable_home(), etag, size);
   if (inode.links() > 1) {
     // Once the object says again that it has others beside it, they follow.
     inode.set_attributes_version(inode.attributes_version() + 1);
@@ -224,9 +228,7 @@ class Merge {
     auto& home = *inode.mutable_home();
     home.set_mount(lower_.mount());
     home.set_key(key);
-    home.set_etag(entry.etag);
-    home.set_size(entry.size);
-    home.set_since_ns(tables_.now_ns());
+    set_object(tables_, home, entry.etag, entry.size);
   }
 
   Tables& tables_;
