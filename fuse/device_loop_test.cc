@@ -15,6 +15,7 @@
 #include "base/waiting_threads.h"
 #include "fuse/fuse_api.h"
 #include "fuse/kernel_interface.h"
+#include "fuse/test_session.h"
 
 namespace weir::fuse {
 namespace {
@@ -40,19 +41,7 @@ class DeviceLoopTest : public ::testing::Test {
       };
       return table;
     }();
-    const char* words[] = {"test"};
-    fuse_args arguments = FUSE_ARGS_INIT(1, const_cast<char**>(words));
-    session_ = fuse_session_new(&arguments, &kTable, sizeof kTable, this);
-    fuse_opt_free_args(&arguments);
-    fuse_custom_io io{};
-    io.read = [](int, void*, size_t, void*) -> ssize_t { return -1; };
-    io.writev = [](int, iovec*, int, void*) -> ssize_t { return 0; };
-    ASSERT_EQ(fuse_session_custom_io(session_, &io, sizeof io, ends[1]), 0);  // the session closes it
-    struct {
-      kernel::InHeader header;
-      uint32_t major, minor, max_readahead, flags;
-    } greeting{{sizeof greeting, kernel::kGreeting, 1, 0, 0, 0, 0, 0, 0}, 7, 31, 1 << 17, 0};
-    process(session_, std::span(reinterpret_cast<char*>(&greeting), sizeof greeting));
+    session_ = make_test_session(kTable, this, ends[1], [](int, iovec*, int, void*) -> ssize_t { return 0; });
     loop_ = std::make_unique<DeviceLoop>(session_, ends[1], *ledger_, waiting_, 4, 1 << 17,
                                          [] { return std::vector<DeviceLoop::Left>(); });
   }

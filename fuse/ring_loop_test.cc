@@ -16,6 +16,8 @@
 #include <thread>
 #include <vector>
 
+#include "fuse/test_session.h"
+
 namespace weir::fuse {
 namespace {
 
@@ -43,20 +45,11 @@ class Server {
       };
       return table;
     }();
-    const char* words[] = {"test"};
-    fuse_args arguments = FUSE_ARGS_INIT(1, const_cast<char**>(words));
-    session = fuse_session_new(&arguments, &kTable, sizeof kTable, this);
-    fuse_opt_free_args(&arguments);
-    fuse_custom_io io{};
-    io.read = [](int, void*, size_t, void*) -> ssize_t { return -1; };
-    io.writev = [](int, iovec* parts, int count, void* server) -> ssize_t {
+    session = make_test_session(kTable, this, ::dup(0), [](int, iovec* parts, int count, void* server) -> ssize_t {
       auto* const loop = static_cast<Server*>(server)->loop;
       if (loop != nullptr) (void)loop->reply({parts, static_cast<size_t>(count)});
       return 0;
-    };
-    // The session closes it.
-    EXPECT_EQ(fuse_session_custom_io(session, &io, sizeof io, ::dup(0)), 0);
-    greet();
+    });
   }
   ~Server() { fuse_session_destroy(session); }
 
@@ -74,14 +67,6 @@ class Server {
 
  private:
   static Server& of(fuse_req_t req) { return *static_cast<Server*>(fuse_req_userdata(req)); }
-
-  void greet() {
-    struct {
-      kernel::InHeader header;
-      uint32_t major, minor, max_readahead, flags;
-    } message{{sizeof message, kernel::kGreeting, 1, 0, 0, 0, 0, 0, 0}, 7, 31, 1 << 17, 0};
-    process(session, std::span(reinterpret_cast<char*>(&message), sizeof message));
-  }
 
   std::mutex mutex_;
   std::vector<std::string> seen_;

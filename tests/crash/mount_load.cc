@@ -18,7 +18,6 @@
 namespace weir::testing {
 namespace {
 
-constexpr size_t kFailuresMax = 20;
 constexpr int kListed = 300;
 constexpr size_t kLineBytes = 12;
 constexpr size_t kMappedBytes = 1 << 20;
@@ -88,18 +87,6 @@ void MountLoad::run(const std::string& name, Work work) {
       return;
     }
   }
-}
-
-void MountLoad::failed(const std::string& line) {
-  const std::lock_guard lock(mutex_);
-  if (failures_.size() < kFailuresMax) failures_.push_back(line);
-}
-
-std::string MountLoad::failures() {
-  const std::lock_guard lock(mutex_);
-  std::string all;
-  for (const std::string& line : failures_) all += line + '\n';
-  return all;
 }
 
 void MountLoad::stop() {

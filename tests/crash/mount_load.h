@@ -7,10 +7,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
+
+#include "tests/crash/failures.h"
 
 namespace weir::testing {
 
@@ -26,7 +27,7 @@ class MountLoad {
   void stop();
 
   // What failed or was wrong, one line each, and not too many of them; empty: nothing.
-  std::string failures();
+  std::string failures() const { return failures_.text(); }
   uint64_t calls() const { return calls_; }
   // Of any call.
   std::chrono::milliseconds longest_pause() const { return std::chrono::milliseconds(longest_ms_.load()); }
@@ -37,7 +38,7 @@ class MountLoad {
   class Step;
 
   void run(const std::string& name, Work work);
-  void failed(const std::string& line);
+  void failed(const std::string& line) { failures_.add(line); }
   Work maker(int number);
   Work renamer();
   Work appender(int number);
@@ -51,8 +52,7 @@ class MountLoad {
   std::atomic<uint64_t> calls_{0};
   std::atomic<int64_t> longest_ms_{0};
   std::atomic<int> lines_[2] = {};
-  std::mutex mutex_;
-  std::vector<std::string> failures_;
+  Failures failures_;
   std::vector<std::thread> threads_;
 };
 

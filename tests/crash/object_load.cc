@@ -13,7 +13,6 @@
 namespace weir::testing {
 namespace {
 
-constexpr size_t kFailuresMax = 20;
 constexpr int kClients = 3;
 constexpr int kKeysEach = 4;
 
@@ -101,18 +100,6 @@ void ObjectLoad::run(int number, uint64_t seed) {
   }
   const std::lock_guard lock(mutex_);
   left_.merge(objects);
-}
-
-void ObjectLoad::failed(const std::string& line) {
-  const std::lock_guard lock(mutex_);
-  if (failures_.size() < kFailuresMax) failures_.push_back(line);
-}
-
-std::string ObjectLoad::failures() {
-  const std::lock_guard lock(mutex_);
-  std::string all;
-  for (const std::string& line : failures_) all += line + '\n';
-  return all;
 }
 
 void ObjectLoad::stop() {

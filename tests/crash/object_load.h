@@ -16,6 +16,7 @@
 
 #include "base/random.h"
 #include "net/sigv4.h"
+#include "tests/crash/failures.h"
 
 namespace weir::testing {
 
@@ -30,7 +31,7 @@ class ObjectLoad {
   void stop();
 
   // What was wrong, one line each, and not too many of them; empty: nothing.
-  std::string failures();
+  std::string failures() const { return failures_.text(); }
   uint64_t acknowledged() const { return acknowledged_; }
   uint64_t broken_off() const { return broken_off_; }
 
@@ -39,7 +40,7 @@ class ObjectLoad {
   class Client;
 
   void run(int number, uint64_t seed);
-  void failed(const std::string& line);
+  void failed(const std::string& line) { failures_.add(line); }
 
   const uint16_t port_;
   const net::Credentials key_;
@@ -49,8 +50,8 @@ class ObjectLoad {
   std::atomic<bool> stopping_{false};
   std::atomic<uint64_t> acknowledged_{0};
   std::atomic<uint64_t> broken_off_{0};
+  Failures failures_;
   std::mutex mutex_;
-  std::vector<std::string> failures_;
   std::map<std::string, Versions> left_;  // by object, once its client has ended
   std::vector<std::thread> threads_;
 };
