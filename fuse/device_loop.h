@@ -8,8 +8,9 @@
 // time, and rests in between, so that the kernel has nobody to wake.
 //
 // A connection that a predecessor served is taken over in three steps. The kernel's greeting, which it says once, is
-// repeated from the ledger, and what else the predecessor left is served. Then the kernel is asked to send again what it has no reply to. One thread alone reads until a request
-// comes that is new: by then all that are sent again were read, and each is served by a thread of its own.
+// repeated from the ledger, and what else the predecessor left is served. Then the kernel is asked to send again what it has
+// no reply to. One thread alone reads until a request comes that is new: by then all that are sent again were read, and each
+// is served by a thread of its own.
 //
 // Threads: run() once; stop() from any other thread.
 #pragma once

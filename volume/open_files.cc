@@ -14,7 +14,6 @@ namespace {
 
 constexpr Duration kEndingTimeout = std::chrono::seconds(30);
 
-
 OpenInode::Known known_of(const io::FileStat& stat) { return {stat.size_bytes, stat.mtime_ns, stat.ctime_ns}; }
 
 meta::ContentCommit commit_of(const io::FileStat& stat) {
