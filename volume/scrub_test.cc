@@ -41,6 +41,7 @@ class ScrubTest : public ::testing::Test {
   std::filesystem::path local_path(InodeId id) {
     const auto record = must(kv::read_txn(volume_.kv, [&](kv::Txn& txn) -> Result<meta::Inode> {
       TRY_ASSIGN(const auto value, txn.get(format::inode_key(id)));
+      if (!value) return fail(ErrorCode::kNotFound);
       return format::decode<meta::Inode>(*value);
     }));
     char name[32];
